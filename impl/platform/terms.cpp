@@ -1,0 +1,124 @@
+// Bodies of ipcpp.platform:terms: identities, names and the prologue's check.
+module;
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+
+module ipcpp.platform;
+
+namespace ipcpp::platform {
+
+namespace {
+
+constexpr std::uint64_t prologue_magic =
+    0x6a626f7070637069;  // "ipcppobj", read as a little-endian word
+constexpr std::uint8_t this_endianness = std::endian::native == std::endian::little ? 1 : 2;
+
+constexpr std::uint64_t byte_reversed(std::uint64_t word) noexcept {
+  std::uint64_t out = 0;
+  for (int i = 0; i < 8; ++i, word >>= 8) out = (out << 8) | (word & 0xff);
+  return out;
+}
+
+std::uint64_t random_word(std::random_device& source) {
+  return (std::uint64_t{source()} << 32) | source();
+}
+
+bool name_character(char c) noexcept {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+[[noreturn]] void refuse_name(std::string_view name, std::string_view found) {
+  // A name may be anything at all: show at most its beginning, and nothing a terminal would obey.
+  std::string shown(name.substr(0, 40));
+  for (char& c : shown)
+    if (c < ' ' || c > '~') c = '?';
+  if (name.size() > 40) shown += "...";
+  throw error(errc::invalid_argument, "name '" + shown + "'",
+              "1 to " + std::to_string(max_name_bytes) +
+                  " letters, digits, '.', '_' or '-', the first no '.'",
+              found, "choose another name");
+}
+
+}  // namespace
+
+std::string object_id::text() const {
+  static constexpr std::string_view digits = "abcdefghijklmnopqrstuvwxyz234567";
+  std::string out(26, 'a');
+  std::uint64_t upper = high;
+  std::uint64_t lower = low;
+  for (std::size_t i = out.size(); i-- > 0;) {
+    out[i] = digits[lower & 31];
+    lower = (lower >> 5) | (upper << 59);
+    upper >>= 5;
+  }
+  return out;
+}
+
+object_id fresh_object_id() {
+  std::random_device source;
+  return {random_word(source), random_word(source)};
+}
+
+object_prologue make_prologue(object_id id, std::uint64_t capacity_bytes, growth how,
+                              std::uint64_t first_step_bytes) noexcept {
+  object_prologue made{};
+  made.magic = prologue_magic;
+  made.layout_version = layout_version;
+  made.word_bytes = sizeof(void*);
+  made.endianness = this_endianness;
+  made.line_stride = line_stride;
+  made.id_high = id.high;
+  made.id_low = id.low;
+  made.capacity_bytes = capacity_bytes;
+  made.first_step_bytes = first_step_bytes;
+  made.how = how;
+  return made;
+}
+
+void check_prologue(const object_prologue& found, std::size_t bytes_found,
+                    std::string_view object) {
+  const auto damaged = [&](std::string_view expected, const std::string& what) {
+    throw error(errc::damaged, object, expected, what, "remove it, or open what ipcpp made");
+  };
+  const auto differs = [&](std::string_view what, std::uint64_t expected, std::uint64_t actual) {
+    throw error(errc::wrong_layout, object, std::string(what) + " " + std::to_string(expected),
+                std::to_string(actual),
+                "build all programs with the same ipcpp for the same kind of machine");
+  };
+  if (bytes_found < sizeof found)
+    damaged("at least " + std::to_string(sizeof found) + " bytes", std::to_string(bytes_found));
+  if (found.magic == byte_reversed(prologue_magic))
+    differs("endianness", this_endianness, found.endianness);
+  if (found.magic != prologue_magic) damaged("an object of ipcpp", "something else");
+  if (found.layout_version != layout_version)
+    differs("layout version", layout_version, found.layout_version);
+  if (found.endianness != this_endianness) differs("endianness", this_endianness, found.endianness);
+  if (found.word_bytes != sizeof(void*)) differs("bytes per word", sizeof(void*), found.word_bytes);
+  if (found.line_stride != line_stride) differs("line stride", line_stride, found.line_stride);
+  if (found.how != growth::one_object && found.how != growth::several_objects)
+    damaged("a known way of growing", std::to_string(static_cast<std::uint32_t>(found.how)));
+  if (found.capacity_bytes < sizeof found || found.capacity_bytes % 4096 != 0)
+    damaged("a capacity in pages of 4096 bytes", std::to_string(found.capacity_bytes));
+  const bool stepped = found.how == growth::several_objects;
+  if (stepped ? !std::has_single_bit(found.first_step_bytes) || found.first_step_bytes < 4096
+              : found.first_step_bytes != 0)
+    damaged("a first step that fits its way of growing", std::to_string(found.first_step_bytes));
+}
+
+void check_name(std::string_view name) {
+  if (name.empty()) refuse_name(name, "an empty name");
+  if (name.size() > max_name_bytes) refuse_name(name, std::to_string(name.size()) + " characters");
+  if (name.front() == '.') refuse_name(name, "a leading '.'");
+  for (const char c : name)
+    if (!name_character(c))
+      refuse_name(name, "character " + std::to_string(static_cast<unsigned char>(c)));
+}
+
+}  // namespace ipcpp::platform

@@ -1,0 +1,10 @@
+// ipcpp.malloc - ipcmalloc, a heap that many processes share. For now: what a heap stands on.
+//
+//   memory_source   where a heap gets its memory: the sbrk-style callback
+//   offset_ptr      the pointer that survives being mapped elsewhere
+module;
+
+export module ipcpp.malloc;
+
+export import :memory_source;
+export import :offset_ptr;

@@ -1,0 +1,121 @@
+// ipcpp.platform:contract - what a system has to provide, in one page. tests/platform/ checks it,
+// unchanged, everywhere.
+//
+// shared_object: growable memory with an identity, whether or not it has a name.
+//   create            nobody else can see it; its first page is committed and holds the prologue
+//   (see :terms). Throws
+//                     std::bad_alloc if the system refuses that page. capacity_bytes is rounded up
+//                     to 64 KiB.
+//   publish(name)     the name leads to the object from one instant on. Fill the object first.
+//   already_exists: somebody
+//                     was faster, the object is as unnamed as before. A creator killed at any
+//                     instruction leaves no name.
+//   open(name)        not_found, access_denied, damaged, wrong_layout, already in this order. Never
+//   sees a half-made object.
+//                     Refuses another user's object unless audience::group is asked for.
+//   remove(name)      the name is gone at once, users go on undisturbed. false: there was none.
+//   remove_if_unused  only if no process has it open or mapped; decided without a race against
+//   open(). from_handle       takes a native handle passed on by fork, socket or duplication.
+//   again: a second, independent opening. reachable         the name still leads here (systems may
+//   remove names on their own: RemoveIPC).
+// mapping: the object's whole capacity, reserved at once, at base(), aligned to
+// base_alignment(capacity()).
+//   map(object, at)   at a given address or not at all; no_address_space names what was missing.
+//   Touches no page. commit            true: these bytes (in whole pages) are there for every
+//   process that maps the object, and stay; new ones
+//                     are zero. false: the system refuses, nothing is lost, never a SIGBUS later.
+//                     Idempotent. May be called by several processes at once.
+//   adopt(end)        makes bytes below end, committed by anyone, accessible here. Cheap when
+//   nothing is to do. release           returns how many bytes went back to the system; commit them
+//   before they are touched again. private_area      private_area_bytes directly below base(): zero
+//   at first, private, zero again in a forked child.
+// parking_slot: one thread sleeps, any number wake it. `number` is the slot's own within its
+// object, the same in all
+//   processes. ticket() before looking at the predicate, then park(ticket, deadline): returns woken
+//   once unpark came after the ticket, else slice_over within wait_slice (look again, and see who
+//   died), else deadline_passed. May return early. No system call in unpark when nobody sleeps.
+// life_line, life_hold: proof of life, decided by the kernel. take(i) holds life i of the object
+// until the hold is destroyed
+//   or the last thread of this process is gone, by whatever cause, exec included; a child does not
+//   inherit it. Empty: a living process holds it. probe(i) is alive exactly while somebody holds i,
+//   for the caller's own lives too; `recorded`, the holder's identity where the upper layer knows
+//   it, only helps systems without lock bytes. If the system cannot be asked, the answer is alive.
+//   Who reads dead sees everything the holder wrote. A stopped process is alive.
+// incarnation: never the same in a process and in a child that inherited its memory; a few
+// nanoseconds. Nothing here blocks except park. Everything throws ipcpp::error or std::bad_alloc
+// unless it is noexcept.
+module;
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+export module ipcpp.platform:contract;
+
+import :terms;
+
+namespace ipcpp::platform {
+
+template <class T>
+concept movable_handle = std::is_nothrow_move_constructible_v<T> &&
+                         std::is_nothrow_move_assignable_v<T> && !std::copyable<T>;
+
+template <class Object>
+concept shared_object_contract =
+    movable_handle<Object> &&
+    requires(Object& object, const Object& constant, std::string_view name, access mode,
+             audience who, const object_options& options,
+             typename Object::native_handle_type handle) {
+      { Object::create(options) } -> std::same_as<Object>;
+      { Object::open(name, mode, who) } -> std::same_as<Object>;
+      { Object::from_handle(handle, mode) } -> std::same_as<Object>;
+      { Object::remove(name, who) } -> std::same_as<bool>;
+      { Object::remove_if_unused(name, who) } -> std::same_as<bool>;
+      { object.publish(name) } -> std::same_as<void>;
+      { constant.again() } -> std::same_as<Object>;
+      { constant.id() } noexcept -> std::same_as<object_id>;
+      { constant.capacity() } noexcept -> std::same_as<std::size_t>;
+      { constant.mode() } noexcept -> std::same_as<access>;
+      { constant.name() } noexcept -> std::same_as<const std::string&>;
+      { constant.native_handle() } noexcept -> std::same_as<typename Object::native_handle_type>;
+      { constant.reachable() } noexcept -> std::same_as<bool>;
+    };
+
+template <class Mapping, class Object>
+concept mapping_contract =
+    movable_handle<Mapping> &&
+    requires(Mapping& place, const Mapping& constant, Object object, void* at, std::size_t n) {
+      { Mapping::map(std::move(object), at) } -> std::same_as<Mapping>;
+      { constant.base() } noexcept -> std::same_as<std::byte*>;
+      { constant.private_area() } noexcept -> std::same_as<std::byte*>;
+      { constant.capacity() } noexcept -> std::same_as<std::size_t>;
+      { constant.object() } noexcept -> std::same_as<const Object&>;
+      { place.commit(n, n) } -> std::same_as<bool>;
+      { place.release(n, n) } -> std::same_as<std::size_t>;
+      { place.adopt(n) } noexcept -> std::same_as<bool>;
+    };
+
+template <class Slot, class Mapping>
+concept parking_slot_contract = requires(Slot& slot, const Mapping& place, std::uint32_t number,
+                                         parking_cell& cell, steady_time deadline) {
+  { Slot(place, number, cell) };
+  { slot.ticket() } noexcept -> std::same_as<std::uint32_t>;
+  { slot.park(number, deadline) } noexcept -> std::same_as<park_outcome>;
+  { slot.unpark() } noexcept -> std::same_as<void>;
+};
+
+template <class Line, class Hold, class Mapping>
+concept life_line_contract =
+    movable_handle<Line> && movable_handle<Hold> && std::default_initializable<Hold> &&
+    requires(Line& line, const Line& constant, const Hold& hold, const Mapping& place,
+             std::uint32_t slot, const process_identity& recorded) {
+      { Line::of(place) } -> std::same_as<Line>;
+      { line.take(slot) } -> std::same_as<Hold>;
+      { constant.probe(slot, recorded) } noexcept -> std::same_as<life>;
+      { static_cast<bool>(hold) } noexcept;
+    };
+
+}  // namespace ipcpp::platform

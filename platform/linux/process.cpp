@@ -1,0 +1,163 @@
+// Which process this is, which others are, and what the machine is like.
+module;
+
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+module ipcpp.platform;
+
+namespace ipcpp::platform {
+
+namespace {
+
+// The incarnation lives in a page that the kernel wipes in every child, whoever makes it and
+// however: no fork handler is asked. last_incarnation is ordinary memory, so a child goes on
+// counting from its parent's number.
+struct incarnation_page {
+  std::uint64_t* word = nullptr;
+  std::uint64_t last = 0;
+
+  incarnation_page() noexcept {
+    void* const page =
+        ::mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    word = static_cast<std::uint64_t*>(page);
+    if (::madvise(page, page_bytes(), MADV_WIPEONFORK) != 0) {  // before Linux 4.14
+      static incarnation_page* self = nullptr;
+      self = this;
+      ::pthread_atfork(nullptr, nullptr, [] { *self->word = 0; });
+    }
+  }
+};
+
+incarnation_page& own_page() noexcept {
+  static incarnation_page page;
+  return page;
+}
+
+// Fields of /proc/<pid>/stat that follow the command name, which may itself hold spaces and
+// parentheses.
+struct process_state {
+  bool exists = false;
+  char state = 0;
+  std::uint64_t threads = 0;
+  std::uint64_t start_time = 0;
+};
+
+process_state read_state(std::uint64_t pid) noexcept {
+  process_state found;
+  char path[40] = "/proc/";
+  char* end = path + 6;
+  char digits[24];
+  int count = 0;
+  for (std::uint64_t n = pid; count == 0 || n > 0; n /= 10)
+    digits[count++] = static_cast<char>('0' + n % 10);
+  while (count > 0) *end++ = digits[--count];
+  std::memcpy(end, "/stat", 6);
+  const posix::file_handle file(::open(path, O_RDONLY | O_CLOEXEC));
+  char text[1024];
+  const ssize_t bytes = file ? ::read(file.get(), text, sizeof text - 1) : -1;
+  if (bytes <= 0) return found;
+  text[bytes] = 0;
+  const char* at = std::strrchr(text, ')');
+  if (at == nullptr) return found;
+  int field = 2;
+  for (at = at + 1; *at != 0 && field < 22; ++at) {
+    if (*at != ' ') continue;
+    ++field;
+    if (field == 3) found.state = at[1];
+    std::uint64_t value = 0;
+    for (const char* digit = at + 1; *digit >= '0' && *digit <= '9'; ++digit)
+      value = value * 10 + static_cast<std::uint64_t>(*digit - '0');
+    if (field == 20) found.threads = value;
+    if (field == 22) found.start_time = value;
+  }
+  found.exists = field >= 22;
+  return found;
+}
+
+std::uint64_t own_pid_namespace() noexcept {
+  struct stat facts{};
+  return ::stat("/proc/self/ns/pid", &facts) == 0 ? facts.st_ino : 0;
+}
+
+}  // namespace
+
+std::uint64_t incarnation() noexcept {
+  incarnation_page& page = own_page();
+  if (page.word == nullptr) return static_cast<std::uint64_t>(::getpid());
+  // Relaxed: only threads of one process meet here, and the number orders nothing else.
+  std::atomic_ref<std::uint64_t> word(*page.word);
+  std::uint64_t now = word.load(std::memory_order_relaxed);
+  if (now != 0) return now;
+  const std::uint64_t next = std::atomic_ref(page.last).load(std::memory_order_relaxed) + 1;
+  if (word.compare_exchange_strong(now, next, std::memory_order_relaxed)) {
+    std::atomic_ref(page.last).store(next, std::memory_order_relaxed);
+    return next;
+  }
+  return now;
+}
+
+process_identity current_process() noexcept {
+  const auto pid = static_cast<std::uint64_t>(::getpid());
+  return {pid, read_state(pid).start_time, own_pid_namespace()};
+}
+
+bool same_process_lives(const process_identity& identity) noexcept {
+  if (identity.pid == 0 || identity.pid_namespace != own_pid_namespace())
+    return true;  // not ours to see
+  const process_state found = read_state(identity.pid);
+  if (!found.exists)
+    return ::access("/proc/self/stat", R_OK) != 0;  // without /proc nothing can be seen
+  // A leader that has exited stays a zombie while other threads go on.
+  const bool gone = (found.state == 'Z' || found.state == 'X') && found.threads <= 1;
+  return !gone && (identity.start_time == 0 || found.start_time == identity.start_time);
+}
+
+std::size_t page_bytes() noexcept {
+  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+std::size_t default_capacity() noexcept {
+  static const std::size_t chosen = [] {
+    // A sixty-fourth of the address space leaves room for many heaps; the stack lies at its upper
+    // end.
+    int on_the_stack = 0;
+    const auto bits = std::bit_width(reinterpret_cast<std::uintptr_t>(&on_the_stack));
+    std::size_t bytes = std::size_t{1} << (bits - 6);
+    if (bytes > 1_TiB) bytes = 1_TiB;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    if (bytes > 16_GiB) bytes = 16_GiB;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    if (bytes > 16_GiB) bytes = 16_GiB;
+#endif
+#endif
+    // Emulators, valgrind and RLIMIT_AS allow less: try, and leave three quarters of what there is
+    // to others.
+    bool halved = false;
+    for (; bytes > 64_MiB; bytes /= 2, halved = true) {
+      void* const tried =
+          ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (tried == MAP_FAILED) continue;
+      ::munmap(tried, bytes);
+      break;
+    }
+    return halved && bytes > 256_MiB ? bytes / 4 : bytes;
+  }();
+  return chosen;
+}
+
+}  // namespace ipcpp::platform

@@ -1,0 +1,399 @@
+// Bodies of ipcpp.platform:posix: how a name comes to lead to an object, and how it goes.
+//
+// Creating, the usual way (a file system with O_TMPFILE, one file per object):
+//   1 open O_TMPFILE       killed after: the kernel frees it
+//   2 memory, prologue     the same
+//   3 linkat to the name   one step; the loser of a race gets EEXIST
+// Creating with a hidden name (no O_TMPFILE, registry names, or several files per object):
+//   1 create the anchor as .ipcpp.<id>      killed after: an anchor nobody uses, without a public
+//   name; a sweep removes it 2 lock its users byte, shared           a sweep between 1 and 2 has
+//   the byte or has removed the name: start over 3 the memory's file, prologue           killed
+//   after: the sweep goes from the id to every file and removes it 4 link to the public name one
+//   step; the hidden name stays as long as the anchor
+// Removing: unlink the public name (one step), then sweep. Killed between: the next sweep of anyone
+// finds it. Sweeping holds the users byte exclusively, so nobody can come in meanwhile: whoever
+// opens takes the byte shared first and then checks that the name still leads to what it opened.
+// The anchor's hidden name goes last, so a sweep that dies is repeated from the top.
+module;
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+#include <string_view>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+module ipcpp.platform;
+
+namespace ipcpp::platform::posix {
+
+namespace {
+
+constexpr std::uint32_t max_steps = 48;
+constexpr std::string_view hidden_prefix = ".ipcpp.";
+constexpr std::size_t id_characters = 26;
+
+std::string described(std::string_view name) {
+  return "shared object '" + std::string(name) + "'";
+}
+
+[[noreturn]] void refuse(std::string_view object, std::string_view attempted, int code) {
+  if (code == ENOMEM || code == ENOSPC || code == EDQUOT) throw std::bad_alloc();
+  const std::string said = system_message(code);
+  if (code == ENOENT)
+    throw error(errc::not_found, object, "an object of that name in " + directory(), "none",
+                "create it first, or start the program that does", code);
+  if (code == EACCES || code == EPERM)
+    throw error(errc::access_denied, object, "permission to " + std::string(attempted), said,
+                "run as its owner, or have it created for a group", code);
+  if (code == ELOOP)
+    throw error(errc::access_denied, object, "a file", "a symbolic link",
+                "remove the link: ipcpp makes none", code);
+  if (code == EISDIR)
+    throw error(errc::damaged, object, "a file made by ipcpp", "a directory", "remove it", code);
+  if (code == EMFILE || code == ENFILE)
+    throw error(errc::limit_reached, object, "a free file descriptor to " + std::string(attempted),
+                said, "raise the limit on open files (ulimit -n)", code);
+  throw system_error_of(object, attempted, code);
+}
+
+unsigned permissions_of(audience who) noexcept {
+  return who == audience::group ? 0660u : 0600u;
+}
+
+// Only our own, or what a group's members agreed to share.
+void check_trust(int descriptor, std::string_view object, audience who) {
+  struct stat facts{};
+  if (::fstat(descriptor, &facts) != 0) refuse(object, "look at it", errno);
+  if (!S_ISREG(facts.st_mode))
+    throw error(errc::damaged, object, "a file made by ipcpp", "a directory, device or pipe",
+                "remove it");
+  const bool ours = facts.st_uid == ::geteuid();
+  if (!ours && who != audience::group)
+    throw error(errc::access_denied, object,
+                "user " + std::to_string(::geteuid()) + " as its owner",
+                "user " + std::to_string(facts.st_uid),
+                "ask for audience::group if it is meant to be shared");
+  if ((facts.st_mode & S_IWOTH) != 0)
+    throw error(errc::access_denied, object, "permissions for its owner or group only",
+                "a file anybody may write", "remove it: ipcpp makes none like it");
+}
+
+object_prologue read_prologue(int descriptor, std::string_view object) {
+  object_prologue found{};
+  std::size_t bytes = 0;
+  while (bytes < sizeof found) {
+    const ssize_t n = ::pread(descriptor, reinterpret_cast<char*>(&found) + bytes,
+                              sizeof found - bytes, static_cast<off_t>(bytes));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) refuse(object, "read its first bytes", errno);
+    if (n == 0) break;
+    bytes += static_cast<std::size_t>(n);
+  }
+  check_prologue(found, bytes, object);
+  return found;
+}
+
+int write_prologue(int descriptor, const object_prologue& prologue) noexcept {
+  std::size_t bytes = 0;
+  while (bytes < sizeof prologue) {
+    const ssize_t n = ::pwrite(descriptor, reinterpret_cast<const char*>(&prologue) + bytes,
+                               sizeof prologue - bytes, static_cast<off_t>(bytes));
+    if (n < 0 && errno != EINTR) return errno;
+    if (n > 0) bytes += static_cast<std::size_t>(n);
+  }
+  return 0;
+}
+
+// Gives the file its permissions (whatever the umask), its first page of memory and its prologue.
+int furnish(int descriptor, const object_prologue& prologue, std::uint64_t file_bytes,
+            unsigned permissions) noexcept {
+  if (::fchmod(descriptor, permissions) != 0) return errno;
+  if (file_bytes != 0 && ::ftruncate(descriptor, static_cast<off_t>(file_bytes)) != 0) return errno;
+  if (const int refused = allocate_range(descriptor, 0, page_bytes()); refused != 0) return refused;
+  return write_prologue(descriptor, prologue);
+}
+
+// Past this limit the kernel would raise SIGXFSZ.
+bool exceeds_file_limit(std::uint64_t end) noexcept {
+  struct rlimit limit{};
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+         end > limit.rlim_cur;
+}
+
+object_id id_of(const object_prologue& prologue) noexcept {
+  return {prologue.id_high, prologue.id_low};
+}
+
+// Steps 1 and 2 of creating with a hidden name. Empty and errno on refusal; EAGAIN: a sweep was
+// faster.
+file_handle create_hidden_anchor(const std::string& path) noexcept {
+  file_handle anchor(
+      ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!anchor) return {};
+  struct stat facts{};
+  if (const int refused = try_lock(anchor.get(), users_byte, lock_kind::shared); refused != 0) {
+    errno = refused;
+    return {};
+  }
+  if (::fstat(anchor.get(), &facts) != 0 || facts.st_nlink == 0) {
+    errno = EAGAIN;
+    return {};
+  }
+  return anchor;
+}
+
+stored_object create_hidden(const object_prologue& prologue, unsigned permissions,
+                            bool registry_names) {
+  const object_id id = id_of(prologue);
+  stored_object made;
+  made.prologue = prologue;
+  made.hidden = true;
+  made.anchor = create_hidden_anchor(hidden_path(id));
+  if (!made.anchor) refuse("a new shared object", "create its file in " + directory(), errno);
+  int refused = 0;
+  if (registry_names) {
+    made.memory = file_handle(::open(step_path(id, 0, true).c_str(),
+                                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!made.memory) refused = errno;
+    // The record is small: no page of its own is claimed for it beyond what the write takes.
+    if (refused == 0 && ::fchmod(made.anchor.get(), permissions) != 0) refused = errno;
+    if (refused == 0) refused = write_prologue(made.anchor.get(), prologue);
+  }
+  if (refused == 0)
+    refused = furnish(made.memory_descriptor(), prologue, prologue.first_step_bytes, permissions);
+  if (refused == 0) return made;
+  made = {};  // lets the users byte go
+  store_sweep(id);
+  refuse("a new shared object", "furnish its file in " + directory(), refused);
+}
+
+}  // namespace
+
+std::string directory() {
+  const char* chosen = ::secure_getenv("IPCPP_DIRECTORY");
+  return chosen != nullptr && *chosen != 0 ? chosen : "/dev/shm";
+}
+
+std::string public_path(std::string_view name) {
+  return directory() + "/ipcpp." + std::string(name);
+}
+
+std::string hidden_path(object_id id) {
+  return directory() + "/" + std::string(hidden_prefix) + id.text();
+}
+
+std::string step_path(object_id id, std::uint32_t step, bool registry_names) {
+  if (!registry_names) return hidden_path(id) + "." + std::to_string(step);
+  const char digits[] = {static_cast<char>('0' + step / 10), static_cast<char>('0' + step % 10), 0};
+  return directory() + "/i" + id.text() + digits;
+}
+
+int allocate_range(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept {
+  if (exceeds_file_limit(offset + bytes)) return EFBIG;
+  // Small steps: older kernels undo an interrupted fallocate, and a timer could interrupt a large
+  // one for ever.
+  constexpr std::uint64_t step = 4_MiB;
+  for (const std::uint64_t end = offset + bytes; offset < end;) {
+    const std::uint64_t n = end - offset < step ? end - offset : step;
+    if (::fallocate(descriptor, 0, static_cast<off_t>(offset), static_cast<off_t>(n)) == 0) {
+      offset += n;
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+stored_object store_create(const object_prologue& prologue, audience who) {
+  const variant kind = active_variant();
+  const unsigned permissions = permissions_of(who);
+  if (kind.registry_names || prologue.how == growth::several_objects) {
+    store_sweep_all();
+    return create_hidden(prologue, permissions, kind.registry_names);
+  }
+  stored_object made;
+  made.prologue = prologue;
+  made.anchor = file_handle(::open(directory().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!made.anchor) {
+    if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)
+      return create_hidden(prologue, permissions, false);
+    refuse("a new shared object", "create a file in " + directory(), errno);
+  }
+  int refused = try_lock(made.anchor.get(), users_byte, lock_kind::shared);
+  if (refused == 0) refused = furnish(made.anchor.get(), prologue, 0, permissions);
+  if (refused != 0) refuse("a new shared object", "furnish its file in " + directory(), refused);
+  return made;
+}
+
+void store_publish(const stored_object& object, std::string_view name) {
+  check_name(name);
+  const std::string path = public_path(name);
+  int refused = 0;
+  if (object.hidden) {
+    if (::link(hidden_path(id_of(object.prologue)).c_str(), path.c_str()) != 0) refused = errno;
+  } else {
+    const std::string self = "/proc/self/fd/" + std::to_string(object.anchor.get());
+    if (::linkat(object.anchor.get(), "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) != 0 &&
+        (errno == EEXIST ||
+         ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0))
+      refused = errno;
+  }
+  if (refused == EEXIST)
+    throw error(errc::already_exists, described(name), "no object of that name in " + directory(),
+                "one", "open it, or choose another name", refused);
+  if (refused != 0) refuse(described(name), "give it its name", refused);
+}
+
+stored_object store_open(std::string_view name, access mode, audience who) {
+  check_name(name);
+  const std::string path = public_path(name);
+  const std::string object = described(name);
+  const int flags =
+      (mode == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  // A name that is being removed or replaced right now is looked up again; who removes it may have
+  // been stopped.
+  for (int attempt = 0; attempt < 200; ++attempt) {
+    stored_object found;
+    found.anchor = file_handle(::open(path.c_str(), flags));
+    if (!found.anchor) refuse(object, "open it", errno);
+    check_trust(found.anchor.get(), object, who);
+    const int refused = try_lock(found.anchor.get(), users_byte, lock_kind::shared);
+    if (refused != 0 && refused != EAGAIN) refuse(object, "lock it", refused);
+    struct stat there{};
+    struct stat here{};
+    if (refused == 0 && ::stat(path.c_str(), &there) == 0 &&
+        ::fstat(found.anchor.get(), &here) == 0 && there.st_dev == here.st_dev &&
+        there.st_ino == here.st_ino) {
+      found.prologue = read_prologue(found.anchor.get(), object);
+      const object_id id = id_of(found.prologue);
+      found.hidden = here.st_nlink > 1;
+      const bool stepped = found.prologue.how == growth::several_objects;
+      if (stepped != active_variant().several_objects)
+        throw error(errc::wrong_layout, object,
+                    stepped ? "growth by one object" : "growth by several objects", "the other way",
+                    "give all processes the same IPCPP_PLATFORM_VARIANT");
+      if (active_variant().registry_names) {
+        found.memory = file_handle(::open(step_path(id, 0, true).c_str(), flags));
+        if (!found.memory) refuse(object, "open its memory", errno);
+        check_trust(found.memory.get(), object, who);
+        const object_prologue again = read_prologue(found.memory.get(), object);
+        if (id_of(again) != id)
+          throw error(errc::damaged, object, "memory of the same object", "another's", "remove it");
+      }
+      return found;
+    }
+    const timespec pause{0, 500'000};
+    if (refused == EAGAIN) ::nanosleep(&pause, nullptr);
+  }
+  throw error(errc::not_found, object, "an object that stays", "one that is being removed",
+              "try again later");
+}
+
+bool store_remove(std::string_view name, audience who, bool only_unused) {
+  check_name(name);
+  const std::string path = public_path(name);
+  const std::string object = described(name);
+  for (;;) {
+    file_handle anchor(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!anchor && errno == ENOENT) return false;
+    if (!anchor) refuse(object, "open it", errno);
+    check_trust(anchor.get(), object, who);
+    if (only_unused) {
+      const int refused = try_lock(anchor.get(), users_byte, lock_kind::exclusive);
+      if (refused == EAGAIN) return false;
+      if (refused != 0) refuse(object, "lock it", refused);
+      file_handle now(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+      if (!now || !same_file(now.get(), anchor.get())) continue;
+    }
+    object_prologue
+        found{};  // a damaged object may be removed like any other, it just has no files to sweep
+    const bool readable = ::pread(anchor.get(), &found, sizeof found, 0) == ssize_t{sizeof found};
+    if (::unlink(path.c_str()) != 0) {
+      if (errno == ENOENT) continue;
+      refuse(object, "remove its name", errno);
+    }
+    anchor = {};
+    if (readable) store_sweep(id_of(found));
+    return true;
+  }
+}
+
+void store_sweep(object_id id) noexcept {
+  try {
+    const std::string hidden = hidden_path(id);
+    file_handle anchor(::open(hidden.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!anchor || try_lock(anchor.get(), users_byte, lock_kind::exclusive) != 0) return;
+    struct stat facts{};
+    if (::fstat(anchor.get(), &facts) != 0 || facts.st_nlink != 1 || facts.st_uid != ::geteuid())
+      return;
+    for (std::uint32_t step = 0; step < max_steps; ++step) {
+      ::unlink(step_path(id, step, true).c_str());
+      ::unlink(step_path(id, step, false).c_str());
+    }
+    ::unlink(hidden.c_str());
+  } catch (const std::bad_alloc&) {
+    // Left for the next sweep.
+  }
+}
+
+void store_sweep_all() noexcept {
+  try {
+    DIR* const listing = ::opendir(directory().c_str());
+    if (listing == nullptr) return;
+    while (const dirent* entry = ::readdir(listing)) {
+      const std::string_view file = entry->d_name;
+      if (file.size() != hidden_prefix.size() + id_characters || !file.starts_with(hidden_prefix))
+        continue;
+      object_id id;
+      for (const char c : file.substr(hidden_prefix.size())) {
+        id.high = (id.high << 5) | (id.low >> 59);
+        id.low = (id.low << 5) | static_cast<std::uint64_t>(c >= 'a' ? c - 'a' : c - '2' + 26);
+      }
+      if (hidden_path(id).ends_with(file)) store_sweep(id);
+    }
+    ::closedir(listing);
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+file_handle store_open_step(object_id id, std::uint32_t step, std::uint64_t bytes, access mode,
+                            bool create, unsigned permissions) noexcept {
+  try {
+    const std::string path = step_path(id, step, active_variant().registry_names);
+    const int flags = (mode == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW;
+    file_handle file(::open(path.c_str(), flags | (create ? O_CREAT : 0), 0600));
+    if (!file) return {};
+    // Whoever finds the step empty gives it its one size: the creator may have died before it
+    // could.
+    struct stat facts{};
+    int refused = ::fstat(file.get(), &facts) != 0 ? errno : 0;
+    if (refused == 0 && facts.st_size == 0) {
+      if (!create) {
+        refused = ENOENT;
+      } else if (exceeds_file_limit(bytes)) {
+        refused = EFBIG;
+      } else if (::fchmod(file.get(), permissions) != 0 ||
+                 ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
+        refused = errno;
+      }
+    } else if (refused == 0 && static_cast<std::uint64_t>(facts.st_size) != bytes) {
+      refused = EUCLEAN;
+    }
+    if (refused == 0) return file;
+    errno = refused;
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
+  }
+  return {};
+}
+
+}  // namespace ipcpp::platform::posix

@@ -1,0 +1,154 @@
+#!/bin/sh
+# Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [LEG...]` (default: all legs).
+#
+# Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the
+# checkout is mounted read-only. Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; never
+# the checkout. --once builds in a new folder and removes it afterwards.
+# A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+
+all_legs='clang19-libcxx-debug clang19-release clang19-asan clang19-tsan gcc16-debug gcc16-release gcc16-asan gcc15-debug
+clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu'
+
+# describe LEG: sets where (host or sid), preset, tool (the compiler's command) and arguments (for CMake).
+describe() {
+  where=sid
+  arguments=
+  case $1 in
+    clang19-libcxx-debug) where=host preset=linux-clang-debug tool=clang++-19 ;;
+    clang19-release) where=host preset=linux-clang-release tool=clang++-19 ;;
+    clang19-asan) where=host preset=linux-clang-asan tool=clang++-19 ;;
+    clang19-tsan) where=host preset=linux-clang-tsan tool=clang++-19 ;;
+    gcc16-debug) preset=linux-gcc-debug tool=g++-16 ;;
+    gcc16-release) preset=linux-gcc-release tool=g++-16 ;;
+    gcc16-asan) preset=linux-gcc-asan tool=g++-16 ;;
+    gcc15-debug) preset=linux-gcc-debug tool=g++-15 arguments=-DCMAKE_CXX_COMPILER=g++-15 ;;
+    clang22-libstdcxx-debug) preset=linux-clang22-libstdcxx-debug tool=clang++-22 ;;
+    clang22-libcxx-debug) preset=linux-clang22-libcxx-debug tool=clang++-22 ;;
+    mingw-wine) preset=mingw-debug tool=x86_64-w64-mingw32-g++-posix ;;
+    aarch64-qemu) preset=linux-aarch64-debug tool=aarch64-linux-gnu-g++-16 ;;
+    *) warn "error: unknown leg \"$1\"; ./dev matrix --list names them"; exit 2 ;;
+  esac
+}
+
+once=
+legs=
+for argument; do
+  case $argument in
+    --list)
+      for leg in $all_legs; do
+        describe "$leg"
+        printf '%-24s %-5s preset %s, compiler %s\n' "$leg" "$where" "$preset" "$tool"
+      done
+      exit 0
+      ;;
+    --once) once=yes ;;
+    -*) warn "usage: ./dev matrix [--list] [--once] [LEG...]"; exit 2 ;;
+    *) describe "$argument"; legs="$legs $argument" ;;
+  esac
+done
+[ -n "$legs" ] || legs=$all_legs
+
+# Builds belong to a checkout: two with different files must not share them.
+place=$cache/matrix/$(printf '%s' "$root" | cksum | cut -d ' ' -f 1)
+if [ -n "$once" ]; then
+  mkdir -p "$cache/matrix"
+  place=$(mktemp -d "$cache/matrix/once.XXXXXX")
+  trap 'rm -rf "$place"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+fi
+mkdir -p "$place"
+exec 8>"$place/lock"
+flock -n 8 || fail "another matrix run of this checkout is under way"
+table=$place/table
+: >"$table"
+
+row() { printf '%s|%s|%s|%s|%s|%s|%s|%s\n' "$@" >>"$table"; }
+result() { sed -n "s/^$1=//p" "$work/result" 2>/dev/null | tail -n 1; }
+
+# in_sid COMMAND: whether the chroot has it; links in it (alternatives) lead astray from outside.
+in_sid() { [ -e "$sid/usr/bin/$1" ] || [ -L "$sid/usr/bin/$1" ]; }
+
+# cannot LEG: prints why the leg's tools are not there, nothing when they are.
+host_ready='' sid=''
+cannot() {
+  if [ "$where" = host ]; then
+    [ -n "$host_ready" ] || { "$root/scripts/setup.sh" >&2 || true; host_ready=yes; }
+    have "$tool" || say "no $tool on this machine"
+    return 0
+  fi
+  if [ "$(id -u)" -ne 0 ]; then say "needs root for the chroot"; return 0; fi
+  [ -n "$sid" ] || sid=$("$root/scripts/chroot.sh" sid) || sid=none
+  if [ "$sid" = none ]; then
+    say "the sid chroot could not be made ($logs/chroot.log)"
+  elif ! in_sid "$tool"; then
+    say "no $tool in the sid chroot"
+  elif [ "$1" = mingw-wine ] && ! in_sid wine64; then
+    say "no wine64 in the sid chroot"
+  elif [ "$1" = aarch64-qemu ] && ! in_sid qemu-aarch64; then
+    say "no qemu-aarch64 in the sid chroot"
+  fi
+}
+
+run_on_host() { JOBS=$jobs "$root/scripts/leg.sh" "$root" "$work" "$@"; }
+
+run_in_sid() {
+  wine=
+  if [ "$leg" = mingw-wine ]; then
+    mkdir -p "$cache/wine"
+    wine='WINEPREFIX=/wine/prefix WINEDEBUG=-all'
+  fi
+  IPCPP_BIND="$root:/src:ro
+$work:/work:rw"
+  [ -z "$wine" ] || IPCPP_BIND="$IPCPP_BIND
+$cache/wine:/wine:rw"
+  export IPCPP_BIND
+  # shellcheck disable=SC2086  # a list of words
+  "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" $wine /src/scripts/leg.sh /src /work "$@"
+}
+
+failed_legs=
+missing_legs=
+for leg in $legs; do
+  describe "$leg"
+  say "== leg $leg"
+  reason_file=$place/reason
+  cannot "$leg" >"$reason_file"
+  if [ -s "$reason_file" ]; then
+    say "   NOT RUN: $(cat "$reason_file")"
+    missing_legs="$missing_legs $leg"
+    row "$leg" "NOT RUN: $(cat "$reason_file")" '' '' '' '' '' ''
+    continue
+  fi
+  work=$place/$leg
+  log=$logs/matrix-$leg.log
+  mkdir -p "$work"
+  run=run_in_sid
+  [ "$where" = sid ] || run=run_on_host
+  state=ok
+  # shellcheck disable=SC2086  # arguments is a list of words
+  IPCPP_TAIL=80 quietly "$log" $run "$preset" $arguments 8>&- || state="FAILED: $(result stage)"
+  say "   $state: $(result passed) passed, $(result failed) failed, $(result not_run) not run"
+  [ "$state" = ok ] || failed_legs="$failed_legs $leg"
+  row "$leg" "$state" "$(result compiler)" "$(result build_seconds)" "$(result passed)" "$(result failed)" \
+    "$(result not_run)" "$(result test_seconds)"
+  [ -z "$once" ] || rm -rf "$work/build"
+done
+
+say "== matrix"
+awk -F '|' '
+  BEGIN { line("leg", "compiler", "build s", "passed", "failed", "not run", "test s", "state") }
+  function line(leg, compiler, build, passed, failed, not_run, test, state) {
+    printf "%-24s %-15s %8s %7s %7s %8s %7s  %s\n", leg, compiler, build, passed, failed, not_run, test, state
+  }
+  { line($1, $3, $4, $5, $6, $7, $8, $2) }' "$table"
+say "   logs: $logs/matrix-LEG.log"
+[ -z "$missing_legs" ] || say "!! NOT RUN:$missing_legs"
+if [ -n "$failed_legs" ]; then
+  say "!! FAILED:$failed_legs"
+  exit 1
+fi

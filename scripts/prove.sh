@@ -1,0 +1,18 @@
+#!/bin/sh
+# The crash tests in full (label "prove") with the release preset: `./dev prove [CTEST ARGUMENTS]`.
+#
+# The tests read IPCPP_PROVE=full, which makes them kill at every instruction instead of at a sample. Takes long.
+# Changes: what setup.sh installs, and build/. Fails when building or a test fails; ends with ctest's summary.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+# shellcheck source=scripts/build.sh
+. "$root/scripts/build.sh"
+
+"$root/scripts/setup.sh"
+configure release
+build_targets tests
+IPCPP_PROVE=full
+export IPCPP_PROVE
+run_ctest --label-regex prove --timeout 7200 "$@"

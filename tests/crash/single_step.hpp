@@ -1,0 +1,49 @@
+// Kill a process after every instruction of an operation, and look at what it leaves to the others.
+//
+// kill_everywhere(scene) plays the scene again and again: prepare() in this process, operation() in
+// a forked victim that is single-stepped by ptrace and killed with SIGKILL, each time a little
+// later, then check(). Where to kill:
+//
+//   by default                  after each event: an instruction that changed the watched bytes, or
+//   a system call, and
+//                               once after the end. Two stops without an event between them are the
+//                               same to a survivor, since everything else the victim did died with
+//                               it.
+//   with IPCPP_PROVE=full       after each single instruction
+//
+// At every stop while_stopped() runs too, with the victim stopped and alive. The report says how
+// many instructions the operation has, how many of their addresses were stops, and how many kills
+// were made.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace crash {
+
+struct scene {
+  std::string name;
+  std::function<void()> prepare;                // before each round
+  std::function<void()> operation;              // in the victim
+  std::function<void()> while_stopped = [] {};  // the victim is stopped somewhere in it
+  std::function<void(bool finished)> check;     // the victim is dead; had it finished?
+  std::function<std::span<const std::byte>()>
+      watched;  // shared bytes the operation may change; looked up each round
+};
+
+struct report {
+  std::size_t instructions = 0;
+  std::size_t addresses = 0;
+  std::size_t events = 0;
+  std::size_t kills = 0;
+};
+
+// "" where it can be done, else the reason why not (no ptrace, sanitizers, another processor).
+std::string why_not();
+
+// Prints the report. Throws std::runtime_error if the victim ends in another way than it should.
+report kill_everywhere(const scene& played);
+
+}  // namespace crash

@@ -1,0 +1,295 @@
+// What liveness gets wrong easily: stopped and forked processes, raw clones, exec, closed
+// descriptors, pid namespaces, reused pids, leaders that exit before their threads.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "objects.hpp"
+#include "posix_process.hpp"
+#include "roles.hpp"
+
+import ipcpp.platform;
+
+namespace platform = ipcpp::platform;
+using namespace ipcpp::literals;
+using platform::life;
+using platform::life_hold;
+using platform::life_line;
+using platform::mapping;
+using platform::shared_object;
+
+namespace {
+
+struct published {
+  std::string name = test::unique_name();
+  mapping place = mapping::map(shared_object::create({.capacity_bytes = 64_KiB}));
+  life_line line = life_line::of(place);
+  published() {
+    shared_object object = place.object().again();
+    object.publish(name);
+  }
+  ~published() { shared_object::remove(name); }
+  life probe(std::uint32_t slot) const { return line.probe(slot, {}); }
+};
+
+pid_t raw_clone() {
+  return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
+
+}  // namespace
+
+// Takes life 1 and says so; then does what its test asks for, one word at a time.
+ROLE(protean) {
+  const mapping place = mapping::map(shared_object::open(args[0]));
+  life_line line = life_line::of(place);
+  const life_hold hold = line.take(1);
+  test::say(hold ? "took" : "refused");
+  for (std::string word; test::hear(word);) {
+    if (word == "fork" || word == "clone") {
+      const pid_t child = word == "fork" ? ::fork() : raw_clone();
+      if (child == 0) {
+        for (;;) ::pause();
+      }
+      test::say(std::to_string(child));
+    } else if (word == "exec") {
+      ::execlp("sleep", "sleep", "1000", nullptr);
+    } else if (word == "close descriptors") {
+      ::syscall(SYS_close_range, 3u, ~0u, 0u);
+      test::say("done");
+    } else if (word == "leader exits") {
+      std::thread([] {
+        test::say("going on");
+        for (;;) ::pause();
+      }).detach();
+      ::syscall(SYS_exit, 0);  // this thread only, and without unwinding its stack
+    }
+  }
+  return 0;
+}
+
+TEST(LifeLineProcesses, AStoppedProcessIsAlive) {
+  published object;
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  const auto pid = static_cast<pid_t>(other.pid());
+  ::kill(pid, SIGSTOP);
+  int status = 0;
+  ::waitpid(pid, &status, WUNTRACED);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  EXPECT_EQ(object.probe(1), life::alive);
+  EXPECT_FALSE(object.line.take(1));
+  other.kill();
+  EXPECT_EQ(object.probe(1), life::dead);
+}
+
+TEST(LifeLineProcesses, AChildForkedOrClonedKeepsNoDeadParentAlive) {
+  for (const char* how : {"fork", "clone"}) {
+    published object;
+    test::child other("protean", {object.name});
+    ASSERT_EQ(other.hear(), "took");
+    other.say(how);
+    const pid_t orphan = std::stoi(other.hear());
+    EXPECT_EQ(object.probe(1), life::alive);
+    other.kill();
+    EXPECT_EQ(object.probe(1), life::dead) << how;
+    EXPECT_TRUE(object.line.take(1)) << how;
+    EXPECT_EQ(::kill(orphan, SIGKILL), 0) << "the child was still there";
+  }
+}
+
+TEST(LifeLineProcesses, AChildsDeathDoesNotKillItsParent) {
+  published object;
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  for (const char* how : {"fork", "clone"}) {
+    other.say(how);
+    ::kill(std::stoi(other.hear()), SIGKILL);
+    EXPECT_EQ(object.probe(1), life::alive) << how;
+  }
+}
+
+TEST(LifeLineProcesses, AForkedChildIsNotItsParentAndJudgesItRight) {
+  published object;
+  life_hold hold = object.line.take(1);
+  ASSERT_TRUE(hold);
+  const std::uint64_t parents = platform::incarnation();
+  const int status = test::in_forked_child([&] {
+    if (hold) return 1;                            // the parent's proof is not the child's
+    if (object.probe(1) != life::alive) return 2;  // the parent lives
+    if (object.line.take(1)) return 3;             // and its life is taken
+    {
+      const life_hold dropped = std::move(hold);
+    }  // letting go of it does nothing
+    if (object.probe(1) != life::alive) return 4;
+    if (platform::incarnation() == parents) return 5;
+    const life_hold mine = object.line.take(2);
+    if (!mine || object.probe(2) != life::alive) return 6;
+    return test::in_forked_child([&] { return object.probe(2) == life::alive && !mine ? 0 : 7; });
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(object.probe(1), life::alive);
+  EXPECT_EQ(object.probe(2), life::dead);
+  EXPECT_EQ(platform::incarnation(), parents);
+}
+
+TEST(LifeLineProcesses, ARawClonedChildHasAnIncarnationOfItsOwn) {
+  const std::uint64_t parents = platform::incarnation();
+  const pid_t child = raw_clone();
+  if (child == 0) ::_exit(platform::incarnation() == parents ? 1 : 0);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(LifeLineProcesses, WhoExecsIsDeadAlthoughItsPidLives) {
+  published object;
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  other.say("exec");
+  while (object.probe(1) == life::alive) std::this_thread::yield();
+  EXPECT_EQ(::kill(static_cast<pid_t>(other.pid()), 0), 0);
+  EXPECT_TRUE(object.line.take(1));
+}
+
+TEST(LifeLineProcesses, ClosingEveryDescriptorKillsNobody) {
+  published object;
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  other.say("close descriptors");
+  ASSERT_EQ(other.hear(), "done");
+  EXPECT_EQ(object.probe(1), life::alive);
+  EXPECT_FALSE(object.line.take(1));
+  other.kill();
+  EXPECT_EQ(object.probe(1), life::dead);
+}
+
+TEST(LifeLineProcesses, WhoClosedItsDescriptorsStillKnowsTheLivingFromTheDead) {
+  published object;
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  const int status = test::in_forked_child([&] {
+    const mapping named = mapping::map(shared_object::open(object.name));
+    life_line line = life_line::of(named);
+    ::syscall(SYS_close_range, 3u, ~0u, 0u);
+    if (line.probe(1, {}) != life::alive || line.probe(2, {}) != life::dead) return 1;
+    const life_hold hold = line.take(2);
+    return hold && line.probe(2, {}) == life::alive ? 0 : 2;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(LifeLineProcesses, AProcessWhoseLeaderExitedLivesAsLongAsItsThreads) {
+  published object;
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  other.say("leader exits");
+  ASSERT_EQ(other.hear(), "going on");
+  EXPECT_EQ(object.probe(1), life::alive);
+  EXPECT_TRUE(
+      platform::same_process_lives({other.pid(), 0, platform::current_process().pid_namespace}));
+  other.kill();
+  EXPECT_EQ(object.probe(1), life::dead);
+}
+
+TEST(LifeLineProcesses, WhateverPidIsRecordedTheKernelsLockDecides) {
+  published object;
+  const platform::process_identity me = platform::current_process();
+  EXPECT_EQ(object.line.probe(1, me), life::dead)
+      << "a reused pid: it lives, but nobody holds the life";
+  test::child other("protean", {object.name});
+  ASSERT_EQ(other.hear(), "took");
+  EXPECT_EQ(object.line.probe(1, {1, 1, me.pid_namespace}), life::alive);
+  EXPECT_EQ(object.line.probe(1, {~std::uint64_t{0} >> 33, 1, me.pid_namespace}), life::alive);
+}
+
+TEST(LifeLineProcesses, PidNamespacesMakeNoDifference) {
+  SKIP_UNLESS_ROOT("to make pid namespaces");
+  published object;
+  // Both are pid 1 of a namespace of their own. The first lives; the second is killed.
+  const auto start = [&](std::uint32_t slot, int& pipe_end) {
+    int pipe[2];
+    EXPECT_EQ(::pipe(pipe), 0);
+    const pid_t outer = ::fork();
+    if (outer == 0) {
+      if (::unshare(CLONE_NEWPID) != 0) ::_exit(1);
+      const pid_t inner = ::fork();
+      if (inner == 0) {
+        const life_hold hold = object.line.take(slot);
+        const char answer = hold && ::getpid() == 1 ? 'y' : 'n';
+        (void)!::write(pipe[1], &answer, 1);
+        for (;;) ::pause();
+      }
+      (void)!::write(pipe[1], &inner, sizeof inner);
+      for (;;) ::pause();
+    }
+    pipe_end = pipe[0];
+    ::close(pipe[1]);
+    return outer;
+  };
+  const auto read_both = [](int end, pid_t& inner) {
+    char answer = 0;
+    char bytes[1 + sizeof inner];
+    std::size_t n = 0;
+    while (n < sizeof bytes) {
+      const ssize_t got = ::read(end, bytes + n, sizeof bytes - n);
+      if (got <= 0) return false;
+      n += static_cast<std::size_t>(got);
+    }
+    // The two writes arrive in either order.
+    const bool first = bytes[0] == 'y' || bytes[0] == 'n';
+    answer = first ? bytes[0] : bytes[sizeof inner];
+    __builtin_memcpy(&inner, first ? bytes + 1 : bytes, sizeof inner);
+    return answer == 'y';
+  };
+  int ends[2];
+  pid_t inner[2] = {0, 0};
+  const pid_t outer[2] = {start(1, ends[0]), start(2, ends[1])};
+  const bool ready = read_both(ends[0], inner[0]) && read_both(ends[1], inner[1]);
+  if (ready) {
+    EXPECT_EQ(object.probe(1), life::alive);
+    EXPECT_EQ(object.probe(2), life::alive);
+    ::kill(inner[1], SIGKILL);
+    while (::waitpid(outer[1], nullptr, WNOHANG) == 0 && object.probe(2) == life::alive)
+      std::this_thread::yield();
+    EXPECT_EQ(object.probe(2), life::dead);
+    EXPECT_EQ(object.probe(1), life::alive)
+        << "pid 1 of the other namespace was taken for the dead one";
+  }
+  for (const pid_t pid : {inner[0], inner[1], outer[0], outer[1]})
+    if (pid > 0) ::kill(pid, SIGKILL);
+  for (const pid_t pid : outer) ::waitpid(pid, nullptr, 0);
+  for (const int end : ends) ::close(end);
+  if (!ready) GTEST_SKIP() << "pid namespaces cannot be made here";
+}
+
+TEST(LifeLineProcesses, ForkingWhileAnotherThreadTakesLivesNeverHandsThemDown) {
+  published object;
+  std::atomic<bool> stop{false};
+  std::thread taker([&] {
+    while (!stop) {
+      const life_hold hold = object.line.take(4);
+      EXPECT_TRUE(hold);
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::usleep(1000);
+      ::_exit(0);
+    }
+    ::waitpid(child, nullptr, 0);
+  }
+  stop = true;
+  taker.join();
+}
