@@ -42,19 +42,22 @@ class offset_ptr {
 
   offset_ptr() noexcept = default;
   offset_ptr(std::nullptr_t) noexcept {}
-  explicit offset_ptr(T* target) noexcept : distance_(distance_to(target)) {}
-  offset_ptr(const offset_ptr& other) noexcept : distance_(distance_to(other.get())) {}
+  explicit offset_ptr(T* target) noexcept { point_at(target); }
+  offset_ptr(const offset_ptr& other) noexcept { point_at(other.get()); }
   template <class U>
     requires(std::convertible_to<U*, T*> && !std::same_as<U, T>)
-  offset_ptr(const offset_ptr<U>& other) noexcept : distance_(distance_to(other.get())) {}
+  offset_ptr(const offset_ptr<U>& other) noexcept {
+    point_at(other.get());
+  }
   // What static_cast does for raw pointers: from void to T, from base to derived.
   template <class U>
     requires(!std::convertible_to<U*, T*> && requires(U* p) { static_cast<T*>(p); })
-  explicit offset_ptr(const offset_ptr<U>& other) noexcept
-      : distance_(distance_to(static_cast<T*>(other.get()))) {}
+  explicit offset_ptr(const offset_ptr<U>& other) noexcept {
+    point_at(static_cast<T*>(other.get()));
+  }
 
   offset_ptr& operator=(const offset_ptr& other) noexcept {
-    distance_ = distance_to(other.get());
+    point_at(other.get());
     return *this;
   }
   offset_ptr& operator=(std::nullptr_t) noexcept {
@@ -124,12 +127,10 @@ class offset_ptr {
   }
 
  private:
-  // Through integers: the two addresses belong to different objects, which pointer arithmetic must
-  // not cross.
-  [[nodiscard]] std::int64_t distance_to(const volatile void* target) const noexcept {
-    if (target == nullptr) return null;
-    return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(target) -
-                                     reinterpret_cast<std::uintptr_t>(this));
+  // Through integers: the two addresses belong to different objects, which pointer arithmetic must not cross.
+  void point_at(T* target) noexcept {
+    const auto to = reinterpret_cast<std::uintptr_t>(target);
+    distance_ = to == 0 ? null : static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(this));
   }
   [[nodiscard]] T* unchecked() const noexcept {
     return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(this) +
@@ -160,7 +161,7 @@ export template <class T, class U>
 
 }  // namespace ipcpp
 
-export template <class T>
+template <class T>
 struct std::hash<ipcpp::offset_ptr<T>> {
   std::size_t operator()(const ipcpp::offset_ptr<T>& p) const noexcept {
     return std::hash<T*>{}(p.get());

@@ -247,7 +247,7 @@ struct fields_of {
   static constexpr bool known = false;
 };
 
-export template <class T>
+template <class T>
   requires(std::is_aggregate_v<T> && std::is_class_v<T> && count_fields<T>() <= max_fields &&
            (count_fields<T>() != 0 || std::is_empty_v<T>))
 struct fields_of<T> {

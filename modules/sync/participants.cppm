@@ -157,6 +157,7 @@ export class participants {
   // A handle of this process, joining if necessary. Its words are zero. Throws limit_reached when
   // none is free after the dead were buried.
   [[nodiscard]] handle_id acquire_handle(handle_kind kind);
+  // Give up first what its words stand for: they are zeroed, then the handle is free.
   void release_handle(handle_id handle) noexcept;
   // nullptr for an id that is not current.
   [[nodiscard]] handle_words* words_of(handle_id handle) const noexcept;

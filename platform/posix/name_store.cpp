@@ -151,14 +151,20 @@ file_handle create_hidden_anchor(const std::string& path) noexcept {
   return anchor;
 }
 
-stored_object create_hidden(const object_prologue& prologue, unsigned permissions,
-                            bool registry_names) {
-  const object_id id = id_of(prologue);
+stored_object create_hidden(object_prologue prologue, unsigned permissions, bool registry_names) {
   stored_object made;
-  made.prologue = prologue;
   made.hidden = true;
-  made.anchor = create_hidden_anchor(hidden_path(id));
+  made.anchor = create_hidden_anchor(hidden_path(id_of(prologue)));
+  // A sweep may take a name for a leftover before its creator has locked it: another name, then.
+  for (int attempt = 0; !made.anchor && errno == EAGAIN && attempt < 1000; ++attempt) {
+    const object_id other = fresh_object_id();
+    prologue.id_high = other.high;
+    prologue.id_low = other.low;
+    made.anchor = create_hidden_anchor(hidden_path(other));
+  }
   if (!made.anchor) refuse("a new shared object", "create its file in " + directory(), errno);
+  made.prologue = prologue;
+  const object_id id = id_of(prologue);
   int refused = 0;
   if (registry_names) {
     made.memory = file_handle(::open(step_path(id, 0, true).c_str(),
@@ -335,10 +341,14 @@ void store_sweep(object_id id) noexcept {
     struct stat facts{};
     if (::fstat(anchor.get(), &facts) != 0 || facts.st_nlink != 1 || facts.st_uid != ::geteuid())
       return;
-    for (std::uint32_t step = 0; step < max_steps; ++step) {
-      ::unlink(step_path(id, step, true).c_str());
-      ::unlink(step_path(id, step, false).c_str());
-    }
+    // Steps come into being from the lowest up; going from the highest down, a sweep that dies
+    // leaves no gap either.
+    const bool registry = active_variant().registry_names;
+    std::uint32_t steps = 1;
+    while (steps < max_steps && ::access(step_path(id, steps, registry).c_str(), F_OK) == 0)
+      ++steps;
+    while (--steps > 0) ::unlink(step_path(id, steps, registry).c_str());
+    if (registry) ::unlink(step_path(id, 0, true).c_str());
     ::unlink(hidden.c_str());
   } catch (const std::bad_alloc&) {
     // Left for the next sweep.

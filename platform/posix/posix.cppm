@@ -71,8 +71,7 @@ struct variant {
 };
 [[nodiscard]] variant active_variant() noexcept;
 
-// ---- byte locks
-// --------------------------------------------------------------------------------------------------
+// ---- byte locks ----
 
 inline constexpr std::int64_t users_byte = (std::int64_t{1} << 62) - 1;
 [[nodiscard]] constexpr std::int64_t life_byte(std::uint32_t life) noexcept {
@@ -99,8 +98,7 @@ void unlock(int descriptor, std::int64_t byte) noexcept;
 // Do both lead to the same file?
 [[nodiscard]] bool same_file(int a, int b) noexcept;
 
-// ---- the store
-// ---------------------------------------------------------------------------------------------------
+// ---- the store ----
 
 struct stored_object {
   file_handle anchor;

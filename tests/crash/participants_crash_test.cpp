@@ -85,7 +85,7 @@ class stage {
   }
 
   // What must hold whatever the victim was doing.
-  void expect_sound(unsigned resources_of_the_living = 1u << 1) {
+  void expect_sound(std::uint64_t resources_of_the_living = 1u << 1) {
     EXPECT_EQ(table_->probe(living_), vitality::alive);
     table_->for_each([&](const ipcpp::participant_info& info) {
       EXPECT_EQ(info.state, info.id == living_ ? vitality::alive : vitality::dead);
@@ -211,6 +211,21 @@ TEST_F(CrashParticipants, KilledAtEveryInstructionOfTakingAndGivingBackHandles) 
     (void)now->take_resource(21);
     now->give_resource_back(one);
   });
+  crash::kill_everywhere(s);
+}
+
+TEST_F(CrashParticipants, KilledAtEveryInstructionOfTakingAHandleThatSomebodyDeadLeft) {
+  auto s = scene("take a handle that somebody dead left", [this] { (void)now->take_resource(33); });
+  constexpr std::uint64_t reowned = std::uint64_t{1} << 32;
+  s.prepare = [this] {
+    now = std::make_unique<stage>();
+    // Buried, and its resource belongs to somebody else since: what stands in its handle must mean
+    // nothing any more.
+    now->leave_a_dead_one(32);
+    now->table().bury_dead();
+    now->resources().fetch_or(reowned);
+  };
+  s.check = [this](bool) { now->expect_sound(reowned | 1u << 1); };
   crash::kill_everywhere(s);
 }
 

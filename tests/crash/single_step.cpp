@@ -51,6 +51,18 @@ class victim {
   victim& operator=(const victim&) = delete;
   ~victim() { kill(); }
 
+  // To the end of the next system call. false: the operation is over.
+  bool next_system_call() {
+    ::ptrace(PTRACE_SETOPTIONS, pid_, nullptr, PTRACE_O_TRACESYSGOOD);
+    for (int stops = 0; stops < 2; ++stops) {  // on its way in and on its way out
+      if (::ptrace(PTRACE_SYSCALL, pid_, nullptr, nullptr) != 0)
+        throw std::runtime_error("PTRACE_SYSCALL");
+      wait_for_stop();
+      if (last_signal_ == SIGSTOP) return false;
+    }
+    return true;
+  }
+
   // One instruction on. false: the operation is over.
   bool step() {
     if (::ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr) != 0)
@@ -125,59 +137,93 @@ std::string why_not() {
   return status == 0 ? "" : "ptrace is not allowed here";
 }
 
-report kill_everywhere(const scene& played) {
 #if defined(__x86_64__)
-  const bool everywhere = test::prove_in_full();
-  report result;
-  const one_processor pinned;
+
+namespace {
+
+// A place in the operation to kill at: after so many system calls, then so many instructions.
+struct place_to_die {
+  std::size_t system_calls;
+  std::size_t instructions;
+};
+
+// Walks through the whole operation once, instruction by instruction, and notes where to kill.
+std::vector<place_to_die> scout(const scene& played, bool everywhere, report& result) {
+  played.prepare();
+  const std::span<const std::byte> watched =
+      played.watched ? played.watched() : std::span<const std::byte>();
+  std::vector<std::byte> seen(watched.begin(), watched.end());
+  std::vector<place_to_die> places{{0, 0}};
   std::unordered_map<std::uint64_t, bool> addresses;  // and whether a system call stands there
-  std::vector<std::byte> seen;
-  for (std::size_t round = 0;; ++round) {
+  victim walker(played);
+  place_to_die here{0, 0};
+  for (;;) {
+    const std::uint64_t at = walker.address();
+    auto known = addresses.find(at);
+    if (known == addresses.end()) known = addresses.emplace(at, walker.is_system_call(at)).first;
+    if (!walker.step()) break;
+    ++result.instructions;
+    here = known->second ? place_to_die{here.system_calls + 1, 0}
+                         : place_to_die{here.system_calls, here.instructions + 1};
+    const bool changed = std::memcmp(seen.data(), watched.data(), watched.size()) != 0;
+    if (changed) seen.assign(watched.begin(), watched.end());
+    if (known->second || changed) ++result.events;
+    if (everywhere || known->second || changed) places.push_back(here);
+  }
+  places.push_back({~std::size_t{0}, 0});  // after the end
+  result.addresses = addresses.size();
+  played.while_stopped();
+  walker.kill();
+  played.check(true);
+  return places;
+}
+
+// Brings a victim to its place. true: the operation was over before.
+bool reach(victim& dying, const place_to_die& place) {
+  for (std::size_t n = 0; n < place.system_calls; ++n)
+    if (!dying.next_system_call()) return true;
+  for (std::size_t n = 0; n < place.instructions; ++n)
+    if (!dying.step()) return true;
+  return false;
+}
+
+}  // namespace
+
+report kill_everywhere(const scene& played) {
+  const bool everywhere = test::prove_in_full();
+  const one_processor pinned;
+  report result;
+  const std::vector<place_to_die> places = scout(played, everywhere, result);
+  for (const place_to_die& place : places) {
     played.prepare();
-    const std::span<const std::byte> watched = played.watched();
-    seen.assign(watched.begin(), watched.end());
     bool finished = false;
-    std::size_t instructions = 0;
-    std::size_t events = 0;
     {
       victim dying(played);
-      while (everywhere ? instructions < round : events < round) {
-        const std::uint64_t at = dying.address();
-        auto known = addresses.find(at);
-        if (known == addresses.end()) known = addresses.emplace(at, dying.is_system_call(at)).first;
-        if (!dying.step()) {
-          finished = true;
-          break;
-        }
-        ++instructions;
-        if (known->second || std::memcmp(seen.data(), watched.data(), watched.size()) != 0) {
-          ++events;
-          seen.assign(watched.begin(), watched.end());
-        }
-      }
+      finished = reach(dying, place);
       played.while_stopped();
       dying.kill();
     }
     ++result.kills;
-    if (instructions > result.instructions) result.instructions = instructions;
-    if (events > result.events) result.events = events;
     played.check(finished);
-    if (finished || testing::Test::HasFatalFailure()) break;
-    if (testing::Test::HasNonfatalFailure()) {
-      ADD_FAILURE() << played.name << ": first failure after " << instructions << " instructions, "
-                    << events << " events";
+    if (testing::Test::HasFailure()) {
+      ADD_FAILURE() << played.name << ": first failure after " << place.system_calls
+                    << " system calls and " << place.instructions << " instructions";
       break;
     }
   }
-  result.addresses = addresses.size();
   std::printf("%s: %zu instructions at %zu addresses, %zu events; killed %zu times, %s\n",
               played.name.c_str(), result.instructions, result.addresses, result.events,
               result.kills, everywhere ? "after every instruction" : "after every event");
   std::fflush(stdout);
   return result;
-#else
-  throw std::runtime_error(why_not());
-#endif
 }
+
+#else
+
+report kill_everywhere(const scene&) {
+  throw std::runtime_error(why_not());
+}
+
+#endif
 
 }  // namespace crash

@@ -4,12 +4,13 @@
 // a forked victim that is single-stepped by ptrace and killed with SIGKILL, each time a little
 // later, then check(). Where to kill:
 //
-//   by default                  after each event: an instruction that changed the watched bytes, or
-//   a system call, and
-//                               once after the end. Two stops without an event between them are the
-//                               same to a survivor, since everything else the victim did died with
-//                               it.
-//   with IPCPP_PROVE=full       after each single instruction
+//   by default               after each event: a system call, or an instruction that changed the
+//                            watched bytes. Two stops without an event between them are the same to
+//                            a survivor, since everything else the victim did died with it.
+//   with IPCPP_PROVE=full    after each single instruction
+//
+// and in both cases before the first instruction and after the last. A first walk finds the places;
+// each victim then runs from system call to system call and is stepped from the last one only.
 //
 // At every stop while_stopped() runs too, with the victim stopped and alive. The report says how
 // many instructions the operation has, how many of their addresses were stops, and how many kills
@@ -29,8 +30,9 @@ struct scene {
   std::function<void()> operation;              // in the victim
   std::function<void()> while_stopped = [] {};  // the victim is stopped somewhere in it
   std::function<void(bool finished)> check;     // the victim is dead; had it finished?
-  std::function<std::span<const std::byte>()>
-      watched;  // shared bytes the operation may change; looked up each round
+  // Shared bytes the operation may change; looked up each round. Empty: it changes none, only
+  // files.
+  std::function<std::span<const std::byte>()> watched;
 };
 
 struct report {

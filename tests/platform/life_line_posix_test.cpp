@@ -217,59 +217,56 @@ TEST(LifeLineProcesses, PidNamespacesMakeNoDifference) {
   SKIP_UNLESS_ROOT("to make pid namespaces");
   published object;
   // Both are pid 1 of a namespace of their own. The first lives; the second is killed.
-  const auto start = [&](std::uint32_t slot, int& pipe_end) {
-    int pipe[2];
-    EXPECT_EQ(::pipe(pipe), 0);
-    const pid_t outer = ::fork();
-    if (outer == 0) {
+  struct resident {
+    pid_t outer = -1;  // waits in our namespace for
+    pid_t inner = -1;  // who is pid 1 in the new one
+    bool took = false;
+  };
+  const auto start = [&](std::uint32_t slot) {
+    resident who;
+    int pids[2];
+    int answers[2];
+    if (::pipe(pids) != 0 || ::pipe(answers) != 0) return who;
+    who.outer = ::fork();
+    if (who.outer == 0) {
       if (::unshare(CLONE_NEWPID) != 0) ::_exit(1);
       const pid_t inner = ::fork();
       if (inner == 0) {
         const life_hold hold = object.line.take(slot);
-        const char answer = hold && ::getpid() == 1 ? 'y' : 'n';
-        (void)!::write(pipe[1], &answer, 1);
+        const bool took = hold && ::getpid() == 1;
+        (void)!::write(answers[1], &took, sizeof took);
         for (;;) ::pause();
       }
-      (void)!::write(pipe[1], &inner, sizeof inner);
-      for (;;) ::pause();
+      (void)!::write(pids[1], &inner, sizeof inner);
+      ::waitpid(inner, nullptr, 0);
+      ::_exit(0);
     }
-    pipe_end = pipe[0];
-    ::close(pipe[1]);
-    return outer;
+    ::close(pids[1]);
+    ::close(answers[1]);
+    if (::read(pids[0], &who.inner, sizeof who.inner) != sizeof who.inner ||
+        ::read(answers[0], &who.took, sizeof who.took) != sizeof who.took)
+      who.took = false;
+    ::close(pids[0]);
+    ::close(answers[0]);
+    return who;
   };
-  const auto read_both = [](int end, pid_t& inner) {
-    char answer = 0;
-    char bytes[1 + sizeof inner];
-    std::size_t n = 0;
-    while (n < sizeof bytes) {
-      const ssize_t got = ::read(end, bytes + n, sizeof bytes - n);
-      if (got <= 0) return false;
-      n += static_cast<std::size_t>(got);
-    }
-    // The two writes arrive in either order.
-    const bool first = bytes[0] == 'y' || bytes[0] == 'n';
-    answer = first ? bytes[0] : bytes[sizeof inner];
-    __builtin_memcpy(&inner, first ? bytes + 1 : bytes, sizeof inner);
-    return answer == 'y';
-  };
-  int ends[2];
-  pid_t inner[2] = {0, 0};
-  const pid_t outer[2] = {start(1, ends[0]), start(2, ends[1])};
-  const bool ready = read_both(ends[0], inner[0]) && read_both(ends[1], inner[1]);
+  const resident living = start(1);
+  const resident victim = start(2);
+  const bool ready = living.took && victim.took;
   if (ready) {
     EXPECT_EQ(object.probe(1), life::alive);
     EXPECT_EQ(object.probe(2), life::alive);
-    ::kill(inner[1], SIGKILL);
-    while (::waitpid(outer[1], nullptr, WNOHANG) == 0 && object.probe(2) == life::alive)
-      std::this_thread::yield();
+    ::kill(victim.inner, SIGKILL);
+    ::waitpid(victim.outer, nullptr, 0);  // it ends when the victim is gone
     EXPECT_EQ(object.probe(2), life::dead);
     EXPECT_EQ(object.probe(1), life::alive)
         << "pid 1 of the other namespace was taken for the dead one";
   }
-  for (const pid_t pid : {inner[0], inner[1], outer[0], outer[1]})
-    if (pid > 0) ::kill(pid, SIGKILL);
-  for (const pid_t pid : outer) ::waitpid(pid, nullptr, 0);
-  for (const int end : ends) ::close(end);
+  for (const resident& who : {living, victim})
+    for (const pid_t pid : {who.inner, who.outer})
+      if (pid > 0) ::kill(pid, SIGKILL);
+  if (!ready) ::waitpid(victim.outer, nullptr, 0);
+  ::waitpid(living.outer, nullptr, 0);
   if (!ready) GTEST_SKIP() << "pid namespaces cannot be made here";
 }
 

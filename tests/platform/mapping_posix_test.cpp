@@ -33,9 +33,7 @@ namespace {
 // In a mount namespace of its own: a tmpfs of `bytes` as the directory of names.
 bool enter_small_tmpfs(std::size_t bytes) {
   const std::string path = std::getenv("IPCPP_DIRECTORY");
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
-    return false;
+  if (!test::enter_mount_namespace("/dev/shm")) return false;
   return ::mount("small", path.c_str(), "tmpfs", 0,
                  ("mode=0700,size=" + std::to_string(bytes)).c_str()) == 0;
 }

@@ -186,7 +186,9 @@ TEST(Mapping, ReleasedMemoryGoesBackAndIsZeroWhenCommittedAgain) {
   const std::size_t given_back = place.release(1_MiB, 4_MiB);
   EXPECT_TRUE(given_back == 4_MiB || given_back == 0) << given_back;  // 0: this system cannot
   ASSERT_TRUE(place.commit(1_MiB, 4_MiB));
-  if (given_back != 0) EXPECT_EQ(place.base()[2_MiB], std::byte{0});
+  if (given_back != 0) {
+    EXPECT_EQ(place.base()[2_MiB], std::byte{0});
+  }
   EXPECT_EQ(place.base()[1_MiB - 1], std::byte{9});
   EXPECT_EQ(place.base()[5_MiB], std::byte{9});
 }
