@@ -1,4 +1,4 @@
-// Bodies of ipcpp.sync:participants.
+// Bodies of ipcpp.sync:participants: joining, leaving, probing, burying.
 //
 // Joining slot i, and what the others see if the process dies after each step:
 //   1 find control i free            nothing
@@ -8,8 +8,8 @@
 //   5 control: joining -> live       live, life free: dead, to be buried
 // Leaving:
 //   1 repair and free each handle    live, life free: dead; the handles already freed are whole
-//   2 control: live -> free, g       free; nobody can take the life before 3, or before this
-//   process is gone 3 let life i go                  a free slot
+//   2 control: live -> free, g       free; nobody can take the life before 3 or this process's end
+//   3 let life i go                  a free slot
 // Burying {i, g}:
 //   1 take life i                    unchanged: still dead
 //   2 control: -> burying, g         burying: dead; whoever takes the life next begins again at 3

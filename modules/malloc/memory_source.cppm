@@ -3,18 +3,16 @@
 // A source is one linear range that grows at its end, as with sbrk; it outlives its heap. The
 // minimum is append only:
 //
-//     base()          the range's first byte, aligned to 16 at least; never changes
-//     capacity()      the range's full length in bytes, committed or not
-//     extend(bytes)   commits `bytes` more at the end; returns how many it committed, 0 if it
-//     refuses. Never throws.
+//   base()          the range's first byte, aligned to 16 at least; never changes
+//   capacity()      the range's full length in bytes, committed or not
+//   extend(bytes)   commits `bytes` more at the end; returns how many, 0 if it refuses. Never throws.
 //
 // Optional members make more of it: sparse metadata and trimming, and one source used by several
 // processes:
 //
-//     commit(offset, bytes)   -> bool          commits a range anywhere below capacity();
-//     idempotent release(offset, bytes)  -> std::size_t   gives committed memory back; returns how
-//     many bytes went adopt(end)              -> bool          makes what others committed below
-//     `end` accessible here
+//   commit(offset, bytes)    bool: commits a range anywhere below capacity(); idempotent
+//   release(offset, bytes)   size_t: gives committed memory back; how many bytes went
+//   adopt(end)               bool: makes what others committed below `end` accessible here
 //
 // object_source is a source over a mapped shared object, with all of them.
 module;

@@ -130,7 +130,8 @@ class offset_ptr {
   // Through integers: the two addresses belong to different objects, which pointer arithmetic must not cross.
   void point_at(T* target) noexcept {
     const auto to = reinterpret_cast<std::uintptr_t>(target);
-    distance_ = to == 0 ? null : static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(this));
+    distance_ =
+        to == 0 ? null : static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(this));
   }
   [[nodiscard]] T* unchecked() const noexcept {
     return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(this) +

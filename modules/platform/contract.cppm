@@ -2,48 +2,49 @@
 // unchanged, everywhere.
 //
 // shared_object: growable memory with an identity, whether or not it has a name.
-//   create            nobody else can see it; its first page is committed and holds the prologue
-//   (see :terms). Throws
-//                     std::bad_alloc if the system refuses that page. capacity_bytes is rounded up
-//                     to 64 KiB.
-//   publish(name)     the name leads to the object from one instant on. Fill the object first.
-//   already_exists: somebody
-//                     was faster, the object is as unnamed as before. A creator killed at any
-//                     instruction leaves no name.
-//   open(name)        not_found, access_denied, damaged, wrong_layout, already in this order. Never
-//   sees a half-made object.
-//                     Refuses another user's object unless audience::group is asked for.
-//   remove(name)      the name is gone at once, users go on undisturbed. false: there was none.
-//   remove_if_unused  only if no process has it open or mapped; decided without a race against
-//   open(). from_handle       takes a native handle passed on by fork, socket or duplication.
-//   again: a second, independent opening. reachable         the name still leads here (systems may
-//   remove names on their own: RemoveIPC).
-// mapping: the object's whole capacity, reserved at once, at base(), aligned to
+//   create            Nobody else can see it; its first page is committed and holds the prologue (see
+//                     :terms). std::bad_alloc if the system refuses that page. The capacity is
+//                     rounded up to 64 KiB.
+//   publish(name)     The name leads to the object from one instant on. Fill the object first.
+//                     already_exists: somebody was faster, the object is as unnamed as before. A
+//                     creator killed at any instruction leaves no name.
+//   open(name)        not_found, access_denied, damaged, wrong_layout, in this order. Never sees a
+//                     half-made object. Refuses another user's unless audience::group is asked for.
+//   remove(name)      The name is gone at once, users go on undisturbed. false: there was none.
+//   remove_if_unused  Only if nobody has it open or mapped; decided without a race against open().
+//   from_handle       Takes a native handle passed on by fork, socket or duplication.
+//   again             A second, independent opening.
+//   reachable         The name still leads here (systems may remove names themselves: RemoveIPC).
+// mapping: the whole capacity, reserved at once at base(), which is aligned to
 // base_alignment(capacity()).
-//   map(object, at)   at a given address or not at all; no_address_space names what was missing.
-//   Touches no page. commit            true: these bytes (in whole pages) are there for every
-//   process that maps the object, and stay; new ones
-//                     are zero. false: the system refuses, nothing is lost, never a SIGBUS later.
-//                     Idempotent. May be called by several processes at once.
-//   adopt(end)        makes bytes below end, committed by anyone, accessible here. Cheap when
-//   nothing is to do. release           returns how many bytes went back to the system; commit them
-//   before they are touched again. private_area      private_area_bytes directly below base(): zero
-//   at first, private, zero again in a forked child.
-// parking_slot: one thread sleeps, any number wake it. `number` is the slot's own within its
-// object, the same in all
-//   processes. ticket() before looking at the predicate, then park(ticket, deadline): returns woken
-//   once unpark came after the ticket, else slice_over within wait_slice (look again, and see who
-//   died), else deadline_passed. May return early. No system call in unpark when nobody sleeps.
-// life_line, life_hold: proof of life, decided by the kernel. take(i) holds life i of the object
-// until the hold is destroyed
-//   or the last thread of this process is gone, by whatever cause, exec included; a child does not
-//   inherit it. Empty: a living process holds it. probe(i) is alive exactly while somebody holds i,
-//   for the caller's own lives too; `recorded`, the holder's identity where the upper layer knows
-//   it, only helps systems without lock bytes. If the system cannot be asked, the answer is alive.
-//   Who reads dead sees everything the holder wrote. A stopped process is alive.
-// incarnation: never the same in a process and in a child that inherited its memory; a few
-// nanoseconds. Nothing here blocks except park. Everything throws ipcpp::error or std::bad_alloc
-// unless it is noexcept.
+//   map(object, at)   At a given address or not at all; no_address_space names what was missing.
+//                     Touches no page.
+//   commit            true: these bytes (in whole pages) are there for every process that maps the
+//                     object, and stay; new ones are zero. false: the system refuses, nothing is
+//                     lost, never a SIGBUS later. Idempotent. Several processes may do it at once.
+//   adopt(end)        Makes the bytes below end, committed by anyone, accessible here. Cheap when
+//                     there is nothing to do.
+//   release           Returns how many bytes went back to the system; commit them before they are
+//                     touched again.
+//   private_area      private_area_bytes directly below base(): zero at first, private, zero again
+//                     in a forked child.
+// parking_slot: one thread sleeps, any number wake it. `number` is the slot's own within its object,
+// the same in all processes.
+//   ticket, park      Take a ticket, look at the predicate, park(ticket, deadline). Returns woken
+//                     once an unpark came after the ticket, else slice_over within wait_slice (look
+//                     again, and see who died), else deadline_passed. May return early.
+//   unpark            No system call when nobody sleeps.
+// life_line, life_hold: proof of life, decided by the kernel.
+//   take(i)           Holds life i of the object until the hold is destroyed or the last thread of
+//                     this process is gone, by whatever cause, exec included; no child inherits it.
+//                     Empty: a living process holds it.
+//   probe(i)          alive exactly while somebody holds i, the caller included. `recorded`, the
+//                     holder's identity where the upper layer knows it, only helps systems without
+//                     lock bytes. If the system cannot be asked, the answer is alive. Who reads dead
+//                     sees everything the holder wrote. A stopped process is alive.
+// incarnation: never the same in a process and in a child that inherited its memory; a few ns.
+//
+// Nothing here blocks except park. Everything throws ipcpp::error or std::bad_alloc unless noexcept.
 module;
 
 #include <concepts>

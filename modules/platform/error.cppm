@@ -4,8 +4,7 @@
 // std::system_error whose what() names the object, what was expected there, what was found, and
 // what to do, in that order:
 //
-//   shared object 'shop': expected layout version 1, found 7; build both programs with the same
-//   ipcpp: wrong layout
+//   shared object 'shop': expected layout version 1, found 7; build both alike: wrong layout
 //
 // code() compares with ipcpp::errc; system_code() is the number the operating system gave (errno,
 // GetLastError), 0 if it was not asked. Functions named try_* never throw for "full", "empty" or

@@ -7,10 +7,9 @@
 //   - ours, or allocator-aware with our allocator: the class, or its allocator_type, has
 //     `static constexpr bool is_ipcpp_shareable = true`;
 //   - trivially copyable otherwise (its members are private: nobody can look inside), unless it is
-//   visibly a view,
-//     an iterator or a std::reference_wrapper;
-//   - vouched for by its author: `template <> inline constexpr bool ipcpp::vouched_shareable<mine>
-//   = true;`.
+//     visibly a view, an iterator or a std::reference_wrapper;
+//   - vouched for by its author:
+//     `template <> inline constexpr bool ipcpp::vouched_shareable<mine> = true;`.
 // Pointers, references and classes that hide a pointer behind a destructor (std::string,
 // std::unique_ptr) are not.
 //

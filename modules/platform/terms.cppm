@@ -4,13 +4,14 @@
 // name and never changed afterwards; whoever opens an object copies it once, checks the copy and
 // trusts nothing else.
 //
-//     0         8        12        16            32          40          48      52          256
-//     | magic   | layout | word,   | object id   | capacity  | first     | growth| zero      |
-//     yours |         | version| endian, | 128 random  | bytes     | step      |       | | | | |
-//     stride  | bits        |           | bytes     |       |           |
+//   0       8         12      16          32         40           48       52     256
+//   | magic | layout  | word, | object id | capacity | first step | growth | zero | yours ...
+//   |       | version | (*)   | 128 bits  | bytes    | bytes      |        |      |
 //
-// Failure model: a prologue that is short, foreign or of another layout is an ipcpp::error that
-// says what differs.
+//   (*) bytes per word, endianness, line stride
+//
+// Failure model: a prologue that is short, foreign or of another layout is an ipcpp::error that says
+// what differs.
 module;
 
 #include <chrono>

@@ -1,18 +1,16 @@
 // ipcpp.sync:participants - one table that says who takes part in something shared, and who of them
 // is dead.
 //
-// Representation, at any offset of a mapped object that is a multiple of 128 (all words little or
-// big endian as the object's prologue says, every slot a line of its own):
+// Representation, at any offset of a mapped object that is a multiple of 128 (every slot a line of
+// its own):
 //
-//     | header 128 B | process slot 0 | process slot 1 | ... | handle slot 0 | handle slot 1 | ...
+//   | header 128 B | process slot 0 | process slot 1 | ... | handle slot 0 | handle slot 1 | ...
 //
-//     process slot    control   63      40 39       8 7     0     pid, start time, namespace, time
-//     of joining
-//                               |   0     | generation | state |    (for messages, and systems
-//                               without lock bytes)
-//     handle slot     control   63       32 31      16 15   8 7     0     parking cell, 13 words
-//     for whoever owns it
-//                               | generation | owner   | kind | state |
+//   process slot   63      40 39       8 7     0
+//                  |   0     | generation | state |  pid, start time, namespace, time of joining
+//                                                    (for messages, and systems without lock bytes)
+//   handle slot    63       32 31  16 15   8 7   0
+//                  | generation | owner | kind | used |  parking cell, 13 words of the owner's
 //
 // A process slot stands for one process, a handle slot for one of its threads or endpoints that
 // needs a line of its own (a heap's cache, a queue's intent, a place to park). An id is a slot and
@@ -21,11 +19,12 @@
 // Invariants
 //   Whoever holds life i (platform::life_line) owns process slot i, and only the owner changes its
 //   control word: the process itself while it lives, its undertaker afterwards, a newcomer when it
-//   is free. A slot is free only if nothing of its last owner is left: no handle names it.
-// States of a process slot, and who is in it when its owner dies there:
+//   is free.
+//   A slot is free only if nothing of its last owner is left: no handle names it.
+//   The words of a free handle are zero.
+// States of a process slot, and what they mean when its owner dies there:
 //   free -> joining -> live -> free       joining, live: dead, to be buried
-//   live, joining -> burying -> free      burying: the undertaker died; the next one buries from
-//   the top
+//   live, joining -> burying -> free      burying: the undertaker died; the next one begins again
 // Failure model: a process may die, stop or be forked at any instruction; memory written by a buggy
 // peer is checked on attach (header) and masked on use (owner, slot). The crash story of each
 // operation stands beside its body.

@@ -4,12 +4,12 @@
 // Taking, and what others see if the process dies after each step:
 //   1 open a fresh description       nothing
 //   2 map one page of it, PROT_NONE, MADV_DONTFORK       nothing
-//   3 lock the byte                  held; the kernel drops it with the last reference: the
-//   descriptor and the VMA 4 close the descriptor           held; now only the VMA keeps it, until
-//   munmap, exec or the end of the last thread
-// Between 1 and 4 a child made by another thread would inherit the descriptor, and with it the
-// lock. fork() is kept out by a handler; a raw clone() in that moment is not (such a child keeps
-// the byte until it execs or ends).
+//   3 lock the byte                  held; the kernel drops it with the last reference
+//   4 close the descriptor           held; now only the VMA refers to the description, until munmap,
+//                                    exec or the end of the last thread
+// Between 1 and 4 a child made by another thread would inherit the descriptor, and with it the lock.
+// fork() is kept out by a handler; a raw clone() in that moment is not (such a child keeps the byte
+// until it execs or ends).
 module;
 
 #include <cerrno>
@@ -59,6 +59,9 @@ life_hold life_line::take(std::uint32_t slot) {
   if (slot >= max_lives)
     throw error(errc::invalid_argument, object_.describe(),
                 "a life below " + std::to_string(max_lives), std::to_string(slot), "");
+  if (object_.mode() == access::read_only)
+    throw error(errc::access_denied, object_.describe(), "an opening that may write to take a life",
+                "a read-only one", "open it with access::read_write");
   const auto refuse = [&](std::string_view attempted) {
     if (errno == ENOMEM || errno == ENOLCK) throw std::bad_alloc();
     throw system_error_of(object_.describe(), attempted, errno);

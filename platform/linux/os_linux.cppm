@@ -1,20 +1,18 @@
-// ipcpp.platform:os_linux - the platform contract on Linux. What every member promises is said
-// once, in :contract.
+// ipcpp.platform:os_linux - the platform contract on Linux. What every member promises is said once,
+// in :contract.
 //
 // How it is met here:
 //   shared_object   a file in /dev/shm (or IPCPP_DIRECTORY), see :posix
-//   mapping         one reservation: | private page | the object, mapped over the whole capacity,
-//   beyond its end |
+//   mapping         one reservation:  | private page | the object, mapped beyond its end |
 //                   Bytes that anyone commits later are valid in every process at once; adopt() has
-//                   nothing to do. (With several objects: a mapping per step inside the
-//                   reservation, and adopt() maps the missing ones.)
+//                   nothing to do. (With several objects: a mapping per step inside the reservation,
+//                   and adopt() maps the missing ones.)
 //   commit          fallocate: what it granted is there; what it refused is no SIGBUS later
 //   parking_slot    a futex on the cell
 //   life_hold       an open-file-description lock whose description only a VMA refers to. The VMA
-//   goes with the last
-//                   thread of the process and with exec; no close(), close_range() or daemon() can
-//                   drop it, and since the VMA is MADV_DONTFORK no child, forked or raw-cloned, can
-//                   keep it.
+//                   goes with the last thread of the process and with exec; no close(),
+//                   close_range() or daemon() can drop it; and since the VMA is MADV_DONTFORK, no
+//                   child, forked or raw-cloned, can keep it.
 //   incarnation     a MADV_WIPEONFORK page that reads zero in any child
 module;
 

@@ -1,19 +1,20 @@
 // Bodies of ipcpp.platform:posix: how a name comes to lead to an object, and how it goes.
 //
 // Creating, the usual way (a file system with O_TMPFILE, one file per object):
-//   1 open O_TMPFILE       killed after: the kernel frees it
-//   2 memory, prologue     the same
-//   3 linkat to the name   one step; the loser of a race gets EEXIST
+//   1 open O_TMPFILE         killed after: the kernel frees it
+//   2 memory, prologue       the same
+//   3 linkat to the name     one step; the loser of a race gets EEXIST
 // Creating with a hidden name (no O_TMPFILE, registry names, or several files per object):
-//   1 create the anchor as .ipcpp.<id>      killed after: an anchor nobody uses, without a public
-//   name; a sweep removes it 2 lock its users byte, shared           a sweep between 1 and 2 has
-//   the byte or has removed the name: start over 3 the memory's file, prologue           killed
-//   after: the sweep goes from the id to every file and removes it 4 link to the public name one
-//   step; the hidden name stays as long as the anchor
+//   1 create .ipcpp.<id>     killed after: an anchor that nobody uses; a sweep removes it
+//   2 lock its users byte    a sweep between 1 and 2 has the byte, or has removed the name: start
+//                            over with another id
+//   3 memory, prologue       killed after: a sweep goes from the id to every file and removes it
+//   4 link the public name   one step; the hidden name stays as long as the anchor
 // Removing: unlink the public name (one step), then sweep. Killed between: the next sweep of anyone
-// finds it. Sweeping holds the users byte exclusively, so nobody can come in meanwhile: whoever
-// opens takes the byte shared first and then checks that the name still leads to what it opened.
-// The anchor's hidden name goes last, so a sweep that dies is repeated from the top.
+// finds it.
+// Sweeping holds the users byte exclusively, so nobody can come in meanwhile: whoever opens takes
+// the byte shared first and then checks that the name still leads to what it opened. The hidden name
+// goes last, so a sweep that dies is repeated from the top.
 module;
 
 #include <cerrno>

@@ -4,18 +4,18 @@
 // A shared object on disk (tmpfs or the like), all in one directory D:
 //
 //   D/ipcpp.<name>       the public name: a hard link to the anchor
-//   D/.ipcpp.<id>        a second link to the anchor, kept only where an object cannot be made
-//   without a name, or has
-//                        more files than one ("hidden name")
+//   D/.ipcpp.<id>        a second link to the anchor ("hidden name"), kept only where an object
+//                        cannot be made without a name, or has more files than one
 //   D/.ipcpp.<id>.<k>    growth step k >= 1, with growth::several_objects
 //   D/i<id><kk>          the memory of step kk (30 characters with the slash), with registry names
 //
-// The anchor is what everybody opens and locks. It holds the memory itself, or, with registry
-// names, only the prologue. Locks on the anchor, far behind any content, all of the
-// open-file-description kind:
+// The anchor is what everybody opens and locks. It holds the memory itself, or, with registry names,
+// only the prologue. Locks on the anchor, far behind any content, all of the open-file-description
+// kind:
 //
-//   byte 2^62 - 1        shared: somebody has the object open or mapped; exclusive: somebody is
-//   removing it byte 2^62 + i        exclusive: life i, see life_line
+//   byte 2^62 - 1        shared: somebody has the object open or mapped
+//                        exclusive: somebody is removing it
+//   byte 2^62 + i        exclusive: life i, see life_line
 //
 // Invariants: a public name leads to a complete object. Every other file belongs to an anchor that
 // has a hidden name and is reachable from its id, so whoever finds an anchor that nobody uses and

@@ -208,6 +208,17 @@ TEST(LifeLine, WhoProbesAllTheTimeIsInNobodysWay) {
   for (auto& p : probers) p.join();
 }
 
+TEST(LifeLine, WhoMayOnlyReadCanProbeButNotTake) {
+  published object;
+  const mapping reading =
+      mapping::map(shared_object::open(object.name, platform::access::read_only));
+  life_line line = life_line::of(reading);
+  const life_hold hold = object.line.take(2);
+  EXPECT_EQ(line.probe(2, {}), life::alive);
+  EXPECT_EQ(line.probe(3, {}), life::dead);
+  EXPECT_ERROR(line.take(3), access_denied);
+}
+
 TEST(LifeLine, ALifeBeyondTheLimitIsRefused) {
   published object;
   EXPECT_ERROR(object.line.take(platform::max_lives), invalid_argument);

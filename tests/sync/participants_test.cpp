@@ -374,6 +374,27 @@ TEST(Participants, ForEachTellsWhoTheyAre) {
   EXPECT_EQ(seen, 2);
 }
 
+TEST(Participants, AReadOnlyObserverSeesWhoLives) {
+  shared_table shared;
+  const participant_id me = shared.table.self();
+  test::child other("member", {shared.name, "1"});
+  const participant_id theirs = parse(other.hear());
+  ASSERT_EQ(other.hear(), "ready");
+  const mapping reading =
+      mapping::map(shared_object::open(shared.name, platform::access::read_only));
+  participants observer = participants::attach(reading, table_at);
+  EXPECT_EQ(observer.size(), 2u);
+  EXPECT_EQ(observer.probe(me), vitality::alive);
+  EXPECT_EQ(observer.probe(theirs), vitality::alive);
+  other.kill();
+  EXPECT_EQ(observer.probe(theirs), vitality::dead);
+  int seen = 0;
+  observer.for_each([&](const ipcpp::participant_info&) { ++seen; });
+  EXPECT_EQ(seen, 2);
+  EXPECT_ERROR(observer.self(), access_denied);
+  EXPECT_EQ(observer.bury_dead(), 0u);
+}
+
 TEST(Participants, ProcessesThatComeAndGoAtOnceAreNeverTakenForDead) {
   repairs noted;  // outlives the table, which repairs on its way out
   shared_table shared({.processes = 4, .handles = 8});
