@@ -122,7 +122,7 @@ TEST(Mapping, AProcessThatAttachedBeforeSeesEveryGrowth) {
   test::child follower("follow_growth", {name});
   ASSERT_EQ(follower.hear(), "ready");
   std::size_t end = 4096;
-  for (const std::size_t more : {4096ul, 60_KiB, 64_KiB, 1_MiB, 3_MiB, 32_MiB}) {
+  for (const std::size_t more : {4_KiB, 60_KiB, 64_KiB, 1_MiB, 3_MiB, 32_MiB}) {
     ASSERT_TRUE(place.commit(end, more));
     end += more;
     word_at(place, end - 8).store(end * 3);

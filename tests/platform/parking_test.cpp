@@ -1,6 +1,7 @@
 // The conformance suite, part 3: sleeping and waking. Runs unchanged on every platform and variant.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -114,26 +115,34 @@ TEST(Parking, ADeadlineIsKeptAndNeverReportedEarly) {
 TEST(Parking, NobodySleepsLongerThanASlice) {
   const published object;
   parking_slot slot = slot_of(object.place, 0);
-  const auto start = clock_type::now();
-  EXPECT_EQ(slot.park(slot.ticket(), clock_type::time_point::max()), park_outcome::slice_over);
-  EXPECT_LT(clock_type::now() - start, 10 * platform::wait_slice);
+  // The shortest of several: a machine that runs something else meanwhile says nothing about us.
+  auto shortest = clock_type::duration::max();
+  for (int i = 0; i < 5; ++i) {
+    const auto start = clock_type::now();
+    EXPECT_EQ(slot.park(slot.ticket(), clock_type::time_point::max()), park_outcome::slice_over);
+    shortest = std::min(shortest, clock_type::now() - start);
+  }
+  EXPECT_LT(shortest, 2 * platform::wait_slice);
 }
 
 TEST(Parking, AWakeUpLostWithItsKilledWakerIsMadeGoodWithinASlice) {
   const published object;
   parking_slot slot = slot_of(object.place, 0);
-  const std::uint32_t ticket = slot.ticket();
-  // What a waker leaves that is killed between counting and calling the system: a count, and no
-  // call.
-  std::thread waker([&] {
-    const std::atomic_ref<std::uint32_t> word(cell_of(object.place, 0).word);
-    while ((word.load() & 1) == 0) std::this_thread::yield();
-    word.store((ticket + 1) << 1);
-  });
-  const auto start = clock_type::now();
-  EXPECT_EQ(sleep_on(slot, ticket, start + 20s), park_outcome::woken);
-  EXPECT_LT(clock_type::now() - start, 10 * platform::wait_slice);
-  waker.join();
+  auto shortest = clock_type::duration::max();
+  for (int i = 0; i < 5; ++i) {
+    const std::uint32_t ticket = slot.ticket();
+    // What a waker leaves that is killed between counting and calling the system: a count, no call.
+    std::thread waker([&] {
+      const std::atomic_ref<std::uint32_t> word(cell_of(object.place, 0).word);
+      while ((word.load() & 1) == 0) std::this_thread::yield();
+      word.store((ticket + 1) << 1);
+    });
+    const auto start = clock_type::now();
+    EXPECT_EQ(sleep_on(slot, ticket, start + 20s), park_outcome::woken);
+    shortest = std::min(shortest, clock_type::now() - start);
+    waker.join();
+  }
+  EXPECT_LT(shortest, 2 * platform::wait_slice);
 }
 
 TEST(Parking, AKilledSleeperIsInNobodysWay) {
