@@ -104,12 +104,24 @@ void check_prologue(const object_prologue& found, std::size_t bytes_found,
   if (found.line_stride != line_stride) differs("line stride", line_stride, found.line_stride);
   if (found.how != growth::one_object && found.how != growth::several_objects)
     damaged("a known way of growing", std::to_string(static_cast<std::uint32_t>(found.how)));
-  if (found.capacity_bytes < sizeof found || found.capacity_bytes % 4096 != 0)
-    damaged("a capacity in pages of 4096 bytes", std::to_string(found.capacity_bytes));
+  if (found.capacity_bytes == 0 || found.capacity_bytes % capacity_unit != 0 ||
+      found.capacity_bytes > largest_capacity)
+    damaged("a capacity in units of " + std::to_string(capacity_unit) + " bytes, at most " +
+                std::to_string(largest_capacity),
+            std::to_string(found.capacity_bytes));
   const bool stepped = found.how == growth::several_objects;
-  if (stepped ? !std::has_single_bit(found.first_step_bytes) || found.first_step_bytes < 4096
-              : found.first_step_bytes != 0)
+  if (found.first_step_bytes != (stepped ? capacity_unit : 0))
     damaged("a first step that fits its way of growing", std::to_string(found.first_step_bytes));
+}
+
+std::size_t rounded_capacity(std::size_t asked) {
+  if (asked > largest_capacity)
+    throw error(
+        errc::invalid_argument, "a new shared object",
+        "a capacity of at most " + std::to_string(largest_capacity) + " bytes",
+        std::to_string(asked),
+        "ask for less: it is address space, taken from every process that opens the object");
+  return (asked + capacity_unit - 1) / capacity_unit * capacity_unit;
 }
 
 void check_name(std::string_view name) {

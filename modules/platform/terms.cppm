@@ -41,6 +41,11 @@ export inline constexpr std::size_t max_name_bytes = 128;
 // Proofs of life per object; see life_line.
 export inline constexpr std::uint32_t max_lives = 1u << 16;
 
+// Capacities are multiples of this, which every system's pages and mapping granularity divide, and at
+// most that.
+export inline constexpr std::size_t capacity_unit = 64_KiB;
+export inline constexpr std::size_t largest_capacity = std::size_t{1} << 46;
+
 export using steady_time = std::chrono::steady_clock::time_point;
 
 export enum class access : std::uint8_t { read_write, read_only };
@@ -106,6 +111,9 @@ export inline constexpr std::uint32_t layout_version = 1;
 
 // The first byte of an object that its user may write.
 export inline constexpr std::size_t first_usable_byte = sizeof(object_prologue);
+
+// `asked` rounded up to capacity_unit. Throws invalid_argument beyond largest_capacity.
+export [[nodiscard]] std::size_t rounded_capacity(std::size_t asked);
 
 // A prologue for a new object.
 export [[nodiscard]] object_prologue make_prologue(object_id id, std::uint64_t capacity_bytes,

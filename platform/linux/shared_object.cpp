@@ -18,25 +18,6 @@ module ipcpp.platform;
 
 namespace ipcpp::platform {
 
-namespace {
-
-// Rounded so that every system's pages and mapping granularity divide it.
-constexpr std::size_t capacity_unit = 64_KiB;
-constexpr std::size_t largest_capacity = std::size_t{1} << 46;
-
-std::size_t checked_capacity(std::size_t asked) {
-  if (asked == 0) return default_capacity();
-  if (asked > largest_capacity)
-    throw error(
-        errc::invalid_argument, "a new shared object",
-        "a capacity of at most " + std::to_string(largest_capacity) + " bytes",
-        std::to_string(asked),
-        "ask for less: it is address space, taken from every process that opens the object");
-  return (asked + capacity_unit - 1) / capacity_unit * capacity_unit;
-}
-
-}  // namespace
-
 shared_object::shared_object(posix::stored_object stored, access mode, std::string name)
     : stored_(std::move(stored)), mode_(mode), name_(std::move(name)) {
   remember_files();
@@ -121,7 +102,8 @@ int shared_object::checked(bool memory) const noexcept {
 }
 
 shared_object shared_object::create(const object_options& options) {
-  const std::size_t capacity = checked_capacity(options.capacity_bytes);
+  const std::size_t capacity =
+      options.capacity_bytes == 0 ? default_capacity() : rounded_capacity(options.capacity_bytes);
   const bool stepped = posix::active_variant().several_objects;
   const object_prologue prologue = make_prologue(
       fresh_object_id(), capacity, stepped ? growth::several_objects : growth::one_object,

@@ -28,23 +28,8 @@ using windows::kernel_name;
 using windows::name_record;
 using windows::refuse;
 
-// Views begin at multiples of this.
-constexpr std::size_t capacity_unit = 64_KiB;
-constexpr std::size_t largest_capacity = std::size_t{1} << 46;
-
 DWORD view_rights(access mode) noexcept {
   return mode == access::read_write ? FILE_MAP_READ | FILE_MAP_WRITE : FILE_MAP_READ;
-}
-
-std::size_t checked_capacity(std::size_t asked) {
-  if (asked == 0) return default_capacity();
-  if (asked > largest_capacity)
-    throw error(
-        errc::invalid_argument, "a new shared object",
-        "a capacity of at most " + std::to_string(largest_capacity) + " bytes",
-        std::to_string(asked),
-        "ask for less: it is address space, taken from every process that opens the object");
-  return (asked + capacity_unit - 1) / capacity_unit * capacity_unit;
 }
 
 std::string described(std::string_view name) {
@@ -99,7 +84,8 @@ std::string shared_object::describe() const {
 shared_object shared_object::create(const object_options& options) {
   constexpr std::string_view object = "a new shared object";
   shared_object made;
-  made.capacity_ = checked_capacity(options.capacity_bytes);
+  made.capacity_ =
+      options.capacity_bytes == 0 ? default_capacity() : rounded_capacity(options.capacity_bytes);
   made.who_ = options.who;
   made.security_ = windows::security_for(options.who);
   SECURITY_ATTRIBUTES attributes{sizeof attributes, made.security_.get(), FALSE};
@@ -182,10 +168,6 @@ void shared_object::read_prologue(std::string_view object) {
   if (found.how != growth::one_object)
     throw error(errc::wrong_layout, object, "growth by one object", "by several",
                 "build all programs with the same ipcpp");
-  if (found.capacity_bytes % capacity_unit != 0 || found.capacity_bytes > largest_capacity)
-    throw error(errc::damaged, object,
-                "a capacity in units of " + std::to_string(capacity_unit) + " bytes",
-                std::to_string(found.capacity_bytes), "remove it");
   id_ = {found.id_high, found.id_low};
   capacity_ = static_cast<std::size_t>(found.capacity_bytes);
 }

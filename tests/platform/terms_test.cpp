@@ -114,8 +114,11 @@ TEST(Prologue, DamageIsNamed) {
       << refusal(p);
   EXPECT_NE(refusal(good(), 100).find("expected at least 256 bytes, found 100"), std::string::npos);
   p = good();
-  p.capacity_bytes = 100;
-  EXPECT_NE(refusal(p).find("capacity"), std::string::npos) << refusal(p);
+  for (const std::uint64_t capacity : {std::uint64_t{0}, std::uint64_t{100}, 64_KiB + 4096,
+                                       std::uint64_t{1} << 47, std::uint64_t{1} << 63}) {
+    p.capacity_bytes = capacity;
+    EXPECT_NE(refusal(p).find("capacity"), std::string::npos) << capacity;
+  }
   p = good();
   p.how = static_cast<platform::growth>(9);
   EXPECT_NE(refusal(p).find("way of growing"), std::string::npos) << refusal(p);
@@ -142,7 +145,8 @@ TEST(Prologue, RandomDamageIsRefusedOrHarmless) {
       continue;
     }
     EXPECT_GE(p.capacity_bytes, sizeof p);  // what is accepted can be worked with
-    EXPECT_EQ(p.capacity_bytes % 4096, 0u);
+    EXPECT_LE(p.capacity_bytes, platform::largest_capacity);
+    EXPECT_EQ(p.capacity_bytes % platform::capacity_unit, 0u);
   }
   EXPECT_GT(refused, 10000);
 }
