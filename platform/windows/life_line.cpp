@@ -38,13 +38,16 @@ windows::kernel_name event_of(std::uint64_t key, std::uint32_t life) noexcept {
 
 life_line life_line::of(const mapping& place) {
   const shared_object& object = place.object();
-  return life_line(object.id_.low, object.security_, object.describe());
+  return life_line(object.id_.low, object.mode_, object.security_, object.describe());
 }
 
 life_hold life_line::take(std::uint32_t slot) {
   if (slot >= max_lives)
     throw error(errc::invalid_argument, object_, "a life below " + std::to_string(max_lives),
                 std::to_string(slot), "");
+  if (mode_ == access::read_only)
+    throw error(errc::access_denied, object_, "an opening that may write to take a life",
+                "a read-only one", "open it with access::read_write");
   const windows::kernel_name name = event_of(key_, slot);
   life_hold hold;
   if (windows::exists(name)) return hold;

@@ -275,10 +275,11 @@ export class life_line {
   [[nodiscard]] life probe(std::uint32_t slot, const process_identity& recorded) const noexcept;
 
  private:
-  life_line(std::uint64_t key, windows::security who, std::string object) noexcept
-      : key_(key), security_(std::move(who)), object_(std::move(object)) {}
+  life_line(std::uint64_t key, access mode, windows::security who, std::string object) noexcept
+      : key_(key), mode_(mode), security_(std::move(who)), object_(std::move(object)) {}
 
   std::uint64_t key_;
+  access mode_;
   windows::security security_;
   std::string object_;  // for messages
 };
