@@ -127,6 +127,7 @@ for leg in $legs; do
   work=$place/$leg
   log=$logs/matrix-$leg.log
   mkdir -p "$work"
+  rm -f "$work/junit.xml"
   run=run_in_sid
   [ "$where" = sid ] || run=run_on_host
   state=ok
@@ -146,6 +147,10 @@ awk -F '|' '
     printf "%-24s %-15s %8s %7s %7s %8s %7s  %s\n", leg, compiler, build, passed, failed, not_run, test, state
   }
   { line($1, $3, $4, $5, $6, $7, $8, $2) }' "$table"
+say "== conformance suite: what every platform runs unchanged"
+set --
+for leg in $legs; do set -- "$@" "$leg=$place/$leg/junit.xml"; done
+"$root/scripts/conformance.sh" "$@"
 say "   logs: $logs/matrix-LEG.log"
 [ -z "$missing_legs" ] || say "!! NOT RUN:$missing_legs"
 if [ -n "$failed_legs" ]; then
