@@ -13,6 +13,7 @@ namespace {
 
 class ipcpp_category final : public std::error_category {
  public:
+  constexpr ipcpp_category() noexcept = default;
   const char* name() const noexcept override { return "ipcpp"; }
   std::string message(int value) const override {
     switch (static_cast<errc>(value)) {
@@ -52,11 +53,13 @@ std::string compose(std::string_view object, std::string_view expected, std::str
   return text;
 }
 
+// Not a function-local static: its guard could be inherited locked by a forked child.
+constinit const ipcpp_category the_category;
+
 }  // namespace
 
 const std::error_category& error_category() noexcept {
-  static const ipcpp_category instance;
-  return instance;
+  return the_category;
 }
 
 std::error_code make_error_code(errc code) noexcept {

@@ -28,13 +28,10 @@ namespace {
 
 pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
 
-// Registered once, at the first take.
-[[maybe_unused]] bool keep_fork_out() {
-  static const bool registered = ::pthread_atfork([] { ::pthread_mutex_lock(&taking); },
-                                                  [] { ::pthread_mutex_unlock(&taking); },
-                                                  [] { ::pthread_mutex_unlock(&taking); }) == 0;
-  return registered;
-}
+// Registered before main, once: a child forked while it was being registered could do it again.
+const bool fork_is_kept_out =
+    ::pthread_atfork([] { ::pthread_mutex_lock(&taking); }, [] { ::pthread_mutex_unlock(&taking); },
+                     [] { ::pthread_mutex_unlock(&taking); }) == 0;
 
 class taking_guard {
  public:
@@ -71,7 +68,7 @@ life_hold life_line::take(std::uint32_t slot) {
     errno = EBADF;
     refuse("find its own descriptor, which somebody closed,");
   }
-  if (!keep_fork_out()) throw std::bad_alloc();
+  if (!fork_is_kept_out) throw std::bad_alloc();
   life_hold hold;
   hold.incarnation_ = incarnation();
   const taking_guard guard;

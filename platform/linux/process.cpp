@@ -7,9 +7,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,29 +19,30 @@ namespace ipcpp::platform {
 
 namespace {
 
-// The incarnation lives in a page that the kernel wipes in every child, whoever makes it and
-// however: no fork handler is asked. last_incarnation is ordinary memory, so a child goes on
-// counting from its parent's number.
-struct incarnation_page {
-  std::uint64_t* word = nullptr;
-  std::uint64_t last = 0;
+// The incarnation lives in a page that the kernel wipes in every child, whoever makes it and however:
+// no fork handler is asked. last_incarnation is ordinary memory, so a child goes on counting from its
+// parent's number; it is raised before a number is used, so that a child forked in between cannot use
+// the same. Nothing here is a function-local static: their guards can be inherited locked.
+constinit std::atomic<std::uint64_t*> incarnation_word{nullptr};
+constinit std::atomic<std::uint64_t> last_incarnation{0};
 
-  incarnation_page() noexcept {
-    void* const page =
-        ::mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) return;
-    word = static_cast<std::uint64_t*>(page);
-    if (::madvise(page, page_bytes(), MADV_WIPEONFORK) != 0) {  // before Linux 4.14
-      static incarnation_page* self = nullptr;
-      self = this;
-      ::pthread_atfork(nullptr, nullptr, [] { *self->word = 0; });
-    }
+// nullptr where no page can be had.
+std::uint64_t* make_incarnation_word() noexcept {
+  const std::size_t bytes = page_bytes();
+  void* const page =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return nullptr;
+  if (::madvise(page, bytes, MADV_WIPEONFORK) != 0) {
+    ::munmap(page, bytes);
+    return nullptr;
   }
-};
-
-incarnation_page& own_page() noexcept {
-  static incarnation_page page;
-  return page;
+  std::uint64_t* known = nullptr;
+  // Release, acquire: whoever uses the page sees it made.
+  if (incarnation_word.compare_exchange_strong(known, static_cast<std::uint64_t*>(page),
+                                               std::memory_order_acq_rel))
+    return static_cast<std::uint64_t*>(page);
+  ::munmap(page, bytes);
+  return known;
 }
 
 // Fields of /proc/<pid>/stat that follow the command name, which may itself hold spaces and
@@ -95,18 +94,17 @@ std::uint64_t own_pid_namespace() noexcept {
 }  // namespace
 
 std::uint64_t incarnation() noexcept {
-  incarnation_page& page = own_page();
-  if (page.word == nullptr) return static_cast<std::uint64_t>(::getpid());
+  std::uint64_t* place = incarnation_word.load(std::memory_order_acquire);  // make_incarnation_word
+  if (place == nullptr) place = make_incarnation_word();
+  if (place == nullptr) return static_cast<std::uint64_t>(::getpid());
   // Relaxed: only threads of one process meet here, and the number orders nothing else.
-  std::atomic_ref<std::uint64_t> word(*page.word);
+  const std::atomic_ref<std::uint64_t> word(*place);
   std::uint64_t now = word.load(std::memory_order_relaxed);
   if (now != 0) return now;
-  const std::uint64_t next = std::atomic_ref(page.last).load(std::memory_order_relaxed) + 1;
-  if (word.compare_exchange_strong(now, next, std::memory_order_relaxed)) {
-    std::atomic_ref(page.last).store(next, std::memory_order_relaxed);
-    return next;
-  }
-  return now;
+  // The pid tells apart a parent and a child that both come here for the first time after the fork.
+  const std::uint64_t next = (last_incarnation.fetch_add(1, std::memory_order_relaxed) + 1) << 32 |
+                             static_cast<std::uint32_t>(::getpid());
+  return word.compare_exchange_strong(now, next, std::memory_order_relaxed) ? next : now;
 }
 
 process_identity current_process() noexcept {
@@ -126,12 +124,19 @@ bool same_process_lives(const process_identity& identity) noexcept {
 }
 
 std::size_t page_bytes() noexcept {
-  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  static constinit std::atomic<std::size_t> known{0};  // relaxed: everybody finds the same
+  std::size_t bytes = known.load(std::memory_order_relaxed);
+  if (bytes == 0) {
+    bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    known.store(bytes, std::memory_order_relaxed);
+  }
   return bytes;
 }
 
 std::size_t default_capacity() noexcept {
-  static const std::size_t chosen = [] {
+  static constinit std::atomic<std::size_t> known{0};  // relaxed: any finding will do
+  if (const std::size_t chosen = known.load(std::memory_order_relaxed); chosen != 0) return chosen;
+  const std::size_t chosen = [] {
     // A sixty-fourth of the address space leaves room for many heaps; the stack lies at its upper
     // end.
     int on_the_stack = 0;
@@ -157,6 +162,7 @@ std::size_t default_capacity() noexcept {
     }
     return halved && bytes > 256_MiB ? bytes / 4 : bytes;
   }();
+  known.store(chosen, std::memory_order_relaxed);
   return chosen;
 }
 

@@ -5,7 +5,6 @@ module;
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
@@ -81,11 +80,9 @@ int shared_object::checked(bool memory) const noexcept {
     return ::fstat(descriptor, &now) == 0 && now.st_dev == expected.device &&
            now.st_ino == expected.inode;
   };
-  if (const int mine = file.get(); is_it(mine)) return mine;
+  const int mine = file.get();
+  if (is_it(mine)) return mine;
   try {
-    static std::mutex replacing;
-    const std::lock_guard guard(replacing);
-    if (const int mine = file.get(); is_it(mine)) return mine;
     const std::string path = separate        ? posix::step_path(id(), 0, true)
                              : name_.empty() ? posix::hidden_path(id())
                                              : posix::public_path(name_);
@@ -94,8 +91,8 @@ int shared_object::checked(bool memory) const noexcept {
     if (!again || !is_it(again.get())) return -1;
     if (!separate && posix::try_lock(again.get(), posix::users_byte, posix::lock_kind::shared) != 0)
       return -1;
-    file.replace(again.release());
-    return file.get();
+    // Of several threads that find it lost, one replaces it.
+    return file.replace(mine, again) || is_it(file.get()) ? file.get() : -1;
   } catch (const std::bad_alloc&) {
     return -1;
   }

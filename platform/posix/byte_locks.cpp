@@ -38,13 +38,18 @@ file_handle::~file_handle() {
 
 variant active_variant() noexcept {
 #ifdef IPCPP_PLATFORM_VARIANTS
-  static const variant chosen = [] {
+  // Not a function-local static: its guard could be inherited locked by a forked child. Relaxed:
+  // everybody finds the same.
+  static constinit std::atomic<unsigned> known{0};
+  unsigned bits = known.load(std::memory_order_relaxed);
+  if (bits == 0) {
     const char* text = ::secure_getenv("IPCPP_PLATFORM_VARIANT");
     const std::string_view list = text == nullptr ? "" : text;
-    return variant{list.find("several_objects") != list.npos,
-                   list.find("registry_names") != list.npos};
-  }();
-  return chosen;
+    bits = 1 | (list.find("several_objects") != list.npos ? 2u : 0u) |
+           (list.find("registry_names") != list.npos ? 4u : 0u);
+    known.store(bits, std::memory_order_relaxed);
+  }
+  return {(bits & 2) != 0, (bits & 4) != 0};
 #else
   return {};
 #endif

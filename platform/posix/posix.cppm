@@ -53,8 +53,12 @@ class file_handle {
   [[nodiscard]] int release() noexcept {
     return descriptor_.exchange(-1, std::memory_order_relaxed);
   }
-  void replace(int descriptor) noexcept {
-    descriptor_.store(descriptor, std::memory_order_relaxed);
+  // Takes `next` instead of `lost`, which is not ours any more; false if somebody else was faster.
+  [[nodiscard]] bool replace(int lost, file_handle& next) noexcept {
+    const int taken = next.release();
+    if (descriptor_.compare_exchange_strong(lost, taken, std::memory_order_relaxed)) return true;
+    next.descriptor_.store(taken, std::memory_order_relaxed);
+    return false;
   }
   explicit operator bool() const noexcept { return get() >= 0; }
 

@@ -78,6 +78,39 @@ ROLE(protean) {
   return 0;
 }
 
+// Forks while another thread asks for the incarnation for the first time ever.
+ROLE(first_use) {
+  std::atomic<bool> go{false};
+  std::thread sibling([&] {
+    while (!go) {
+    }
+    (void)platform::incarnation();
+  });
+  go = true;
+  for (int i = std::stoi(args[0]); i > 0; --i) std::atomic_signal_fence(std::memory_order_seq_cst);
+  int pipe[2];
+  if (::pipe(pipe) != 0) return 1;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::uint64_t own = platform::incarnation();
+    (void)!::write(pipe[1], &own, sizeof own);
+    ::_exit(0);
+  }
+  std::uint64_t childs = 0;
+  (void)!::read(pipe[0], &childs, sizeof childs);
+  ::waitpid(child, nullptr, 0);
+  sibling.join();
+  test::say(childs != 0 && childs != platform::incarnation() ? "different" : "the same");
+  return 0;
+}
+
+TEST(LifeLineProcesses, AChildForkedDuringTheVeryFirstUseHasAnIncarnationOfItsOwn) {
+  for (int delay = 0; delay < 150; ++delay) {
+    test::child process("first_use", {std::to_string(delay * 100)});
+    ASSERT_EQ(process.hear(), "different") << delay;
+  }
+}
+
 TEST(LifeLineProcesses, AStoppedProcessIsAlive) {
   published object;
   test::child other("protean", {object.name});

@@ -1,0 +1,78 @@
+#!/bin/sh
+# Seeded protocol bugs (tests/crash/mutants.txt), one at a time: `scripts/mutants.sh [WORD...]` runs those whose name has
+# all WORDs. Part of `./dev prove`.
+#
+# Works on a copy of the checkout in the cache, built with the debug preset; the checkout is not touched. Each bug must
+# make its tests fail (or hang: they get two minutes). Prints the list and the score. Fails when one survives, no longer
+# fits its file, or does not compile.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+
+copy=$cache/mutants
+mkdir -p "$copy/source" "$logs"
+log=$logs/mutants.log
+: >"$log"
+
+# refresh: the copy becomes what the checkout is; files that did not change keep their times, so little is built again.
+refresh() {
+  (cd "$root" && git ls-files -co --exclude-standard) | while IFS= read -r one; do
+    [ -f "$root/$one" ] || continue
+    cmp -s "$root/$one" "$copy/source/$one" && continue
+    mkdir -p "$copy/source/$(dirname "$one")"
+    cp "$root/$one" "$copy/source/$one"
+  done
+}
+
+build() { cmake --build "$copy/build" --target tests >>"$log" 2>&1; }
+
+say "== mutants: build the unchanged library"
+refresh
+cmake -S "$copy/source" -B "$copy/build" --preset linux-clang-debug >>"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
+build || { tail -n 40 "$log"; exit 1; }
+
+caught=0 total=0 bad=''
+try() {
+  for word in $words; do
+    case $name in *"$word"*) ;; *) return 0 ;; esac
+  done
+  total=$((total + 1))
+  target=$copy/source/$file
+  if ! from=$from to=$to perl -0777 -i -pe '
+      BEGIN { ($f, $t) = map { s/\\n/\n/gr } @ENV{qw(from to)} }
+      $n = () = /\Q$f\E/g; die "stands $n times\n" if $n != 1; s/\Q$f\E/$t/' "$target" 2>>"$log"; then
+    verdict='DOES NOT FIT its file any more'
+  elif ! build; then
+    verdict='DOES NOT COMPILE'
+  elif IPCPP_PLATFORM_VARIANT=$variant timeout 120 "$copy/build/tests" --gtest_brief=1 --gtest_filter="$tests" \
+    >"$copy/output" 2>&1; then
+    verdict=SURVIVED
+  else
+    verdict=$(sed -n 's/^\[  FAILED  \] \([A-Za-z]*\.[A-Za-z0-9]*\).*/caught by \1/p' "$copy/output" | head -n 1)
+    verdict=${verdict:-caught (the tests hung or crashed)}
+    caught=$((caught + 1))
+  fi
+  case $verdict in caught*) ;; *) bad="$bad|$name" ;; esac
+  printf '   %-50s %s\n' "$name" "$verdict"
+  refresh
+}
+
+words=$*
+name='' variant=''
+while IFS= read -r line || [ -n "$line" ]; do
+  case $line in
+    '#'*) ;;
+    'name: '*) name=${line#name: } variant='' ;;
+    'file: '*) file=${line#file: } ;;
+    'from: '*) from=${line#from: } ;;
+    'to: '*) to=${line#to: } ;;
+    'tests: '*) tests=${line#tests: } ;;
+    'variant: '*) variant=${line#variant: } ;;
+    '') [ -z "$name" ] || try </dev/null; name='' ;;
+  esac
+done <"$root/tests/crash/mutants.txt"
+[ -z "$name" ] || try </dev/null
+
+say "== mutants: $caught of $total caught"
+[ -z "$bad" ] || { warn "not caught:$(printf '%s' "$bad" | tr '|' '\n' | sed 's/^/   /')"; exit 1; }
