@@ -55,6 +55,11 @@ class stage {
   ~stage() { end(bystander_); }
 
   participants& table() { return *table_; }
+  // What somebody else sees, who asks the kernel about this process, too.
+  vitality observe(participant_id who) const {
+    const mapping elsewhere = mapping::map(place_.object().again());
+    return participants::attach(elsewhere, table_at).probe(who);
+  }
   participant_id living() const { return living_; }
   std::span<const std::byte> bytes() const {
     return {place_.base() + 512, 512 + participants::bytes_needed(limits)};
@@ -192,15 +197,20 @@ TEST_F(CrashParticipants, KilledAtEveryInstructionOfJoiningAFullTableOfDead) {
 }
 
 TEST_F(CrashParticipants, KilledAtEveryInstructionOfLeaving) {
-  auto s = scene("leave", [this] { now->table().leave(); });
-  // The victim must have joined before it is stepped: joining is part of the operation, so step
-  // over both.
-  s.operation = [this] {
+  auto s = scene("join, take a handle, leave with it", [this] {
     (void)now->table().self();
     (void)now->take_resource(5);
     now->table().leave();
+  });
+  // Somebody joins while the leaver stands still, perhaps between its slot and its life, and must be
+  // alive for the others when the leaver is gone.
+  participant_id joined;
+  s.while_stopped = [this, &joined] { joined = now->table().self(); };
+  s.check = [this, &joined](bool) {
+    EXPECT_EQ(now->observe(joined), vitality::alive);
+    now->table().leave();
+    now->expect_sound();
   };
-  s.name = "join, take a handle, leave with it";
   const crash::report r = crash::kill_everywhere(s);
   EXPECT_GE(r.events, 20u);
 }

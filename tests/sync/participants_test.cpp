@@ -243,6 +243,8 @@ TEST(Participants, AnUndertakerThatDiesIsFollowedByAnother) {
     // It lives, so the burial is its own.
     EXPECT_EQ(shared.table.probe(dead), vitality::dead);
     EXPECT_FALSE(shared.table.bury(dead));
+    const participant_id stranger{dead.slot, dead.generation + 1};
+    EXPECT_EQ(shared.table.probe(stranger), vitality::left) << "a burial is of one generation only";
     undertaker.kill();
   }
   EXPECT_TRUE(shared.table.bury(dead));
