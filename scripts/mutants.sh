@@ -3,7 +3,7 @@
 # all WORDs. Part of `./dev prove`.
 #
 # Works on a copy of the checkout in the cache, built with the debug preset; the checkout is not touched. Each bug must
-# make its tests fail (or hang: they get two minutes). Prints the list and the score. Fails when one survives, no longer
+# make its tests fail (or hang: they get one minute). Prints the list and the score. Fails when one survives, no longer
 # fits its file, or does not compile.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -45,7 +45,7 @@ try() {
     verdict='DOES NOT FIT its file any more'
   elif ! build; then
     verdict='DOES NOT COMPILE'
-  elif IPCPP_PLATFORM_VARIANT=$variant timeout 120 "$copy/build/tests" --gtest_brief=1 --gtest_filter="$tests" \
+  elif IPCPP_PLATFORM_VARIANT=$variant timeout 60 "$copy/build/tests" --gtest_brief=1 --gtest_filter="$tests" \
     >"$copy/output" 2>&1; then
     verdict=SURVIVED
   else
