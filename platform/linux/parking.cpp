@@ -3,10 +3,11 @@
 // Crash story. A sleeper that dies leaves S set: the next wake-up makes one system call in vain and
 // clears it. A waker that dies between its exchange and futex_wake has moved the count already: the
 // sleeper finds it when its slice is over. One that dies before has done nothing at all: the
-// sleeper's own predicate, looked at after each slice, must tell. Race story. unpark's exchange
-// (release) pairs with the loads in ticket and park (acquire): what the waker wrote before is
-// visible to the woken. S and the count share a word, so either park sees the new count or unpark
-// sees S.
+// sleeper's own predicate, looked at after each slice, must tell.
+//
+// Race story. unpark's exchange (release) pairs with the loads in ticket and park (acquire): what the
+// waker wrote before is visible to the woken. S and the count share a word, so either park sees the
+// new count or unpark sees S.
 module;
 
 #include <atomic>
