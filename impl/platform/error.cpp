@@ -35,6 +35,8 @@ class ipcpp_category final : public std::error_category {
         return "limit reached";
       case errc::not_supported:
         return "not supported";
+      case errc::not_a_block:
+        return "not a block in use";
       case errc::not_a_participant:
         return "not a participant";
       case errc::system_failure:

@@ -101,6 +101,19 @@ handle_words* participants::words_of(handle_id handle) const noexcept {
   return owner_of(handle) ? &self_->handles[handle.slot].words : nullptr;
 }
 
+handle_info participants::handle_at(std::uint32_t slot) const noexcept {
+  const std::uint64_t control =
+      shared(self_->handles[slot].control).load(std::memory_order_acquire);  // acquire_handle
+  const std::uint32_t owner = handle_owner(control);
+  if (!handle_used(control) || owner >= self_->limits.processes) return {};
+  const std::uint64_t process =
+      shared(self_->processes[owner].control).load(std::memory_order_acquire);  // join_slot
+  return {{slot, handle_generation(control)},
+          {owner, generation_of(process)},
+          handle_kind_of(control),
+          &self_->handles[slot].words};
+}
+
 platform::parking_slot participants::parking_of(handle_id handle) const noexcept {
   return platform::parking_slot(*self_->place, self_->first_life + handle.slot,
                                 self_->handles[handle.slot].cell);

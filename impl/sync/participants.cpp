@@ -224,6 +224,18 @@ vitality participants::probe(handle_id handle) const noexcept {
   return owner_of(handle) == owner ? found : vitality::left;
 }
 
+bool participants::attended(participant_id who) const noexcept {
+  if (who.slot >= self_->limits.processes || !who) return true;  // nobody can say it is not
+  if (self_->is_member() && self_->member() == who) return true;
+  const auto control = shared(self_->processes[who.slot].control);
+  const std::uint64_t before = control.load(std::memory_order_acquire);  // pairs with join_slot
+  if (generation_of(before) != who.generation || state_of(before) == slot_state::free)
+    return true;  // gone: what it held was passed on
+  const platform::life held = self_->probe_life(who.slot, state_of(before));
+  const std::uint64_t after = control.load(std::memory_order_acquire);  // ordered by the lock
+  return after != before || held == platform::life::alive;
+}
+
 bool participants::state::bury_slot(std::uint32_t slot, std::uint32_t generation) noexcept {
   try {
     const platform::life_hold taken = line.take(first_life + slot);

@@ -53,6 +53,7 @@ export class object_source {
                          std::size_t first = platform::first_usable_byte) noexcept
       : place_(&place), first_(first), end_(first) {}
 
+  [[nodiscard]] platform::mapping& place() const noexcept { return *place_; }
   [[nodiscard]] void* base() const noexcept { return place_->base() + first_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return place_->capacity() - first_; }
 

@@ -42,6 +42,10 @@
 //                     holder's identity where the upper layer knows it, only helps systems without
 //                     lock bytes. If the system cannot be asked, the answer is alive. Who reads dead
 //                     sees everything the holder wrote. A stopped process is alive.
+// heavy fence: orders, in all processes that enrolled, everything before it with everything after, so
+// that their fast paths need no fence of their own. enrol_in_heavy_fence() false: the system has
+// none; heavy_fence() false: this process may not issue it.
+// fork_private_pages: zeroed private memory, zero again in a forked child.
 // incarnation: never the same in a process and in a child that inherited its memory; a few ns.
 //
 // Nothing here blocks except park. Everything throws ipcpp::error or std::bad_alloc unless noexcept.

@@ -33,6 +33,7 @@ export enum class errc : int {
   limit_reached = 8,     // a table whose size was fixed at creation is full
   not_supported = 9,     // this system, file system or build cannot do it
   not_a_participant = 10,  // the caller has left, or never joined
+  not_a_block = 12,        // a heap was given an address to free or resize that is no block in use
   system_failure = 11,     // an unexpected answer of the operating system: see system_code()
 };
 

@@ -49,6 +49,9 @@ static_assert(requires {
   { default_capacity() } noexcept -> std::same_as<std::size_t>;
   { incarnation() } noexcept -> std::same_as<std::uint64_t>;
   { current_process() } noexcept -> std::same_as<process_identity>;
+  { enrol_in_heavy_fence() } noexcept -> std::same_as<bool>;
+  { heavy_fence() } noexcept -> std::same_as<bool>;
+  { fork_private_pages(std::size_t{}) } -> std::same_as<void*>;
 });
 
 }  // namespace ipcpp::platform

@@ -3,7 +3,7 @@
 // Representation: one word, 0 when free, else the incarnation (platform::incarnation) of the
 // process that locked it. A forked child inherits the word, but no thread of its own ever locked
 // it: an incarnation that is not the child's counts as free. For rare and short sections (joining,
-// entering a range); it yields while it waits and is not recursive. Not exported to users.
+// entering a range); it yields while it waits and is not recursive. Exported for the layers above, in detail, not for users.
 module;
 
 #include <atomic>
@@ -16,7 +16,7 @@ import ipcpp.platform;
 
 namespace ipcpp::detail {
 
-class fork_safe_lock {
+export class fork_safe_lock {
  public:
   constexpr fork_safe_lock() noexcept = default;
 
@@ -35,7 +35,7 @@ class fork_safe_lock {
   std::atomic<std::uint64_t> word_{0};
 };
 
-class fork_safe_guard {
+export class fork_safe_guard {
  public:
   explicit fork_safe_guard(fork_safe_lock& lock) noexcept : lock_(&lock) { lock_->lock(); }
   fork_safe_guard(const fork_safe_guard&) = delete;

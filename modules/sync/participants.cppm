@@ -91,6 +91,14 @@ export struct remains {
   handle_words* words = nullptr;
 };
 
+// A handle as somebody else sees it.
+export struct handle_info {
+  handle_id id;  // none: the slot is free
+  participant_id owner;
+  handle_kind kind = 0;
+  handle_words* words = nullptr;
+};
+
 export struct participant_info {
   participant_id id;
   platform::process_identity identity;
@@ -135,6 +143,10 @@ export class participants {
   // Gives up every handle and the slot. Harmless when not joined.
   void leave() noexcept;
 
+  // Whether somebody acts for this participant: itself, or its undertaker while it buries. false:
+  // both are dead. What a lock asks about its holder. About 1 us.
+  [[nodiscard]] bool attended(participant_id who) const noexcept;
+
   // Never takes a living process for dead. May say alive for an instant while an undertaker begins.
   // About 1 us.
   [[nodiscard]] vitality probe(participant_id who) const noexcept;
@@ -161,6 +173,8 @@ export class participants {
   // nullptr for an id that is not current.
   [[nodiscard]] handle_words* words_of(handle_id handle) const noexcept;
   [[nodiscard]] participant_id owner_of(handle_id handle) const noexcept;
+  // Whatever stands in that slot now. Precondition: below the limit.
+  [[nodiscard]] handle_info handle_at(std::uint32_t slot) const noexcept;
   // Where that handle's owner sleeps. Precondition: handle.slot is below the limit.
   [[nodiscard]] platform::parking_slot parking_of(handle_id handle) const noexcept;
 

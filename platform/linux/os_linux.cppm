@@ -34,6 +34,10 @@ export [[nodiscard]] std::size_t default_capacity() noexcept;
 export [[nodiscard]] std::uint64_t incarnation() noexcept;
 export [[nodiscard]] process_identity current_process() noexcept;
 export [[nodiscard]] bool same_process_lives(const process_identity& identity) noexcept;
+export [[nodiscard]] bool enrol_in_heavy_fence() noexcept;
+export [[nodiscard]] bool heavy_fence() noexcept;
+export [[nodiscard]] void* fork_private_pages(std::size_t bytes);
+export void return_fork_private_pages(void* pages, std::size_t bytes) noexcept;
 
 export class shared_object {
  public:
