@@ -72,38 +72,44 @@ constinit thread_local cache_table table;
 }
 
 // Tries to enter with `busy` naming the bitmap word; false: the slow path has something to do first.
-[[nodiscard]] inline bool enter_at(cache& c, std::uint64_t* word) noexcept {
+// `shared`: the handle's words.
+[[nodiscard]] inline bool enter_at(const cache& c, std::uint64_t* shared,
+                                   const std::uint64_t* word) noexcept {
 #if defined(IPCPP_WITHOUT_CRASH_TOLERANCE)
   (void)c;
+  (void)shared;
   (void)word;
   return true;
 #else
   // Relaxed: ordered by the thief's heavy fence (harvest.cpp); the compiler alone must not reorder.
-  std::atomic_ref(c.shared[busy_word])
+  std::atomic_ref(shared[busy_word])
       .store(reinterpret_cast<std::uintptr_t>(word), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   const bool may =
-      std::atomic_ref(c.shared[revocations_word]).load(std::memory_order_relaxed) == c.enter_if;
+      std::atomic_ref(shared[revocations_word]).load(std::memory_order_relaxed) == c.enter_if;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   return may;
 #endif
 }
 
-inline void leave_fast(cache& c) noexcept {
+inline void leave_fast(std::uint64_t* shared) noexcept {
 #if defined(IPCPP_WITHOUT_CRASH_TOLERANCE)
-  (void)c;
+  (void)shared;
 #else
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  leave(c);
+  // Release: pairs with the thief's load of busy in harvest.
+  std::atomic_ref(shared[busy_word]).store(busy_with_nothing, std::memory_order_release);
 #endif
 }
 
-// The first free block of the bin's word; in the critical section.
-[[nodiscard]] inline void* take_block(const bin& b) noexcept {
-  const std::atomic_ref bits(*b.word);
-  const std::uint64_t free = bits.load(std::memory_order_relaxed);  // only this thread stores there
-  bits.store(free & (free - 1), std::memory_order_relaxed);  // the commit; leave() publishes it
+// The first free block of the bin's word, which has one; in the critical section.
+[[nodiscard]] inline void* take_block(const bin& b, std::uint64_t free) noexcept {
+  // The commit. Relaxed: only this thread stores there, and leaving publishes it.
+  std::atomic_ref(*b.word).store(free & (free - 1), std::memory_order_relaxed);
   return b.base + static_cast<unsigned>(std::countr_zero(free)) * b.step;
+}
+[[nodiscard]] inline std::uint64_t free_in(const bin& b) noexcept {
+  return std::atomic_ref(*b.word).load(std::memory_order_relaxed);  // only this thread stores there
 }
 
 // How many pages the next slab of this bin should have: twice as many as the last, so that small
@@ -130,8 +136,7 @@ constexpr int patience = 200;  // rounds that found somebody in the middle of so
 [[nodiscard]] bool try_owned(cache& c, std::uint32_t bin, std::uint32_t most,
                              bool despite_hints) noexcept {
   enter(c);
-  if (std::atomic_ref(*c.bins[bin].word).load(std::memory_order_relaxed) != 0 ||
-      pick_owned(c, bin, most) || adopt_orphan(c, bin, despite_hints))
+  if (free_in(c.bins[bin]) != 0 || pick_owned(c, bin, most) || adopt_orphan(c, bin, despite_hints))
     return true;
   leave(c);
   return false;
@@ -204,11 +209,10 @@ constexpr int patience = 200;  // rounds that found somebody in the middle of so
   find_block(c, bin);
   const ipcpp::detail::bin& b = c.bins[bin];
   if (bin >= class_count) {  // the tag first: a block in use has one from its first instant on
-    const std::uint64_t free = std::atomic_ref(*b.word).load(std::memory_order_relaxed);  // ours
-    std::byte* const block = b.base + static_cast<unsigned>(std::countr_zero(free)) * b.step;
+    std::byte* const block = b.base + static_cast<unsigned>(std::countr_zero(free_in(b))) * b.step;
     tag_at(block, b.step).store(tag_of(c.member), std::memory_order_release);  // free_tracked
   }
-  void* const block = take_block(b);
+  void* const block = take_block(b, free_in(b));
   leave(c);
   return block;
 }
@@ -242,7 +246,9 @@ void free_large(cache& c, const block_place& place, void* block) {
 }
 
 void free_slowly(cache& c, void* block) {
+  if (block == nullptr) return;
   heap_state& s = *c.state;
+  c.known_end = end_page(s);
   const block_place place = place_of(s, block);
   if (kind_of(place.word) == page_kind::large) return free_large(c, place, block);
   enter(c);
@@ -263,6 +269,14 @@ void free_slowly(cache& c, void* block) {
   }
   leave(c);
   free_elsewhere(c, place.page, place.word, place.index, block);
+}
+
+// Out of the fast paths' way, so that those need no frame.
+[[gnu::noinline]] void* allocate_slowly(heap_header* of, std::size_t bytes) {
+  return allocate_from(cache_of(of), bytes, 16, false);
+}
+[[gnu::noinline]] void deallocate_slowly(heap_header* of, void* block) {
+  free_slowly(cache_of(of), block);
 }
 
 }  // namespace
@@ -314,51 +328,6 @@ block_place place_of(const heap_state& s, const void* block) {
           facts.bytes - ((flags_of(word) & tracked_flag) != 0 ? tag_bytes : 0)};
 }
 
-void free_block(cache& c, void* block) {
-  const std::uint64_t offset = static_cast<std::uint64_t>(
-      reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(c.pages));
-  std::uint64_t page = offset >> page_shift;
-  if (page >= c.known_end) [[unlikely]] {
-    c.known_end = end_page(*c.state);
-    return free_slowly(c, block);
-  }
-  std::uint64_t word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
-  if (kind_of(word) == page_kind::slab_part) {
-    page -= slab_delta(word);
-    if (page >= c.known_end) [[unlikely]]
-      return free_slowly(c, block);
-    word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
-  }
-  // Relaxed: a block in use pins its slab, so the word is the slab's; who owns it is settled below.
-  if (kind_of(word) != page_kind::slab) return free_slowly(c, block);
-  const std::uint64_t at = offset - (page << page_shift);
-  const class_facts& facts = facts_of_class[class_field(word)];
-  const std::uint64_t index = at * facts.reciprocal >> 40;
-  const std::uint64_t pages = slab_pages(word);
-  if (index * facts.bytes != at || at + facts.bytes > pages << page_shift) [[unlikely]]
-    return free_slowly(c, block);
-  std::uint64_t* const bits = c.bits + page * bits_words_per_page + index / 64;
-  const std::uint64_t bit = std::uint64_t{1} << index % 64;
-  if (owner_field(word) == c.owner) [[likely]] {
-    if (!enter_at(c, bits)) [[unlikely]] {
-      leave_fast(c);
-      return free_slowly(c, block);
-    }
-    const std::atomic_ref free(*bits);
-    const std::uint64_t before = free.load(std::memory_order_relaxed);  // ours
-    const std::uint64_t freed = std::atomic_ref(bits[pages * free_words_per_page])
-                                    .load(std::memory_order_relaxed);  // only for misuse
-    if (((before | freed) & bit) != 0) [[unlikely]] {
-      leave(c);
-      return free_slowly(c, block);
-    }
-    free.store(before | bit, std::memory_order_relaxed);  // the commit; leave publishes it
-    leave_fast(c);
-    return;
-  }
-  free_elsewhere(c, page, word, static_cast<std::uint32_t>(index), block);
-}
-
 void* allocate_from(cache& c, std::size_t bytes, std::size_t alignment, bool tracked) {
   if (alignment > largest_alignment || !std::has_single_bit(alignment))
     throw error(errc::invalid_argument, "heap", "an alignment that is a power of two up to 1 GiB",
@@ -376,18 +345,20 @@ void* allocate_from(cache& c, std::size_t bytes, std::size_t alignment, bool tra
 }
 
 void* heap_allocate(heap_header* of, std::size_t bytes) {
-  cache& c = cache_of(of);
-  if (bytes <= largest_small) [[likely]] {
+  cache& c = *table.at[place_in_table(of)];
+  if (c.header == of && bytes <= largest_small) [[likely]] {
     const bin& b = c.bins[quick_class_of(bytes)];
-    if (enter_at(c, b.word) && std::atomic_ref(*b.word).load(std::memory_order_relaxed) != 0)
-        [[likely]] {
-      void* const block = take_block(b);
-      leave_fast(c);
-      return block;
+    std::uint64_t* const shared = c.shared;
+    if (enter_at(c, shared, b.word)) [[likely]] {
+      if (const std::uint64_t free = free_in(b); free != 0) [[likely]] {
+        void* const block = take_block(b, free);
+        leave_fast(shared);
+        return block;
+      }
     }
-    leave_fast(c);
+    leave_fast(shared);
   }
-  return allocate_from(c, bytes, 16, false);
+  return allocate_slowly(of, bytes);
 }
 
 void* heap_allocate(heap_header* of, std::size_t bytes, std::size_t alignment) {
@@ -405,8 +376,46 @@ void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept {
 }
 
 void heap_deallocate(heap_header* of, void* block) {
-  if (block == nullptr) return;
-  free_block(cache_of(of), block);
+  cache& c = *table.at[place_in_table(of)];
+  const std::uint64_t offset = static_cast<std::uint64_t>(
+      reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(c.pages));
+  std::uint64_t page = offset >> page_shift;
+  // `known_end` is 0 in a cache that is nobody's; a heap's own pages are known but for new ones.
+  if (c.header != of || page >= c.known_end) [[unlikely]]
+    return deallocate_slowly(of, block);
+  std::uint64_t word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
+  if (kind_of(word) == page_kind::slab_part) {
+    page -= slab_delta(word);
+    if (page >= c.known_end) [[unlikely]]
+      return deallocate_slowly(of, block);
+    word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
+  }
+  // Relaxed: a block in use pins its slab, so the word is the slab's; who owns it is settled below.
+  const std::uint64_t at = offset - (page << page_shift);
+  const class_facts& facts = facts_of_class[class_field(word)];
+  const std::uint64_t index = at * facts.reciprocal >> 40;
+  const std::uint64_t pages = slab_pages(word);
+  if (kind_of(word) != page_kind::slab || index * facts.bytes != at ||
+      at + facts.bytes > pages << page_shift) [[unlikely]]
+    return deallocate_slowly(of, block);
+  std::uint64_t* const bits = c.bits + page * bits_words_per_page + index / 64;
+  const std::uint64_t bit = std::uint64_t{1} << index % 64;
+  if (owner_field(word) != c.owner)
+    return free_elsewhere(c, page, word, static_cast<std::uint32_t>(index), block);
+  std::uint64_t* const shared = c.shared;
+  if (enter_at(c, shared, bits)) [[likely]] {
+    const std::atomic_ref free(*bits);
+    const std::uint64_t before = free.load(std::memory_order_relaxed);  // ours
+    const std::uint64_t freed = std::atomic_ref(bits[pages * free_words_per_page])
+                                    .load(std::memory_order_relaxed);  // only for misuse
+    if (((before | freed) & bit) == 0) [[likely]] {
+      free.store(before | bit, std::memory_order_relaxed);  // the commit; leaving publishes it
+      leave_fast(shared);
+      return;
+    }
+  }
+  leave_fast(shared);
+  deallocate_slowly(of, block);
 }
 
 bool heap_is_pinned(const heap_header* of) noexcept {

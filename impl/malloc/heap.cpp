@@ -183,6 +183,7 @@ heap heap::make(const source_functions& asked, const heap_options& options) {
       static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(header) % page_size_bytes);
   header->sparse = sparse ? 1 : 0;
   header->metadata_bytes = before_pages;
+  header->checksum = checksum_of(*header);
   header->footprint_limit = options.footprint_limit;
   bind(*state, source, p.header_at);
   state->on_misuse = options.on_misuse;
@@ -228,18 +229,15 @@ heap heap::join(const source_functions& source, misuse on_misuse) {
     throw error(errc::wrong_layout, name,
                 "heap layout version " + std::to_string(heap_layout_version),
                 std::to_string(found.version), "build all programs with the same ipcpp");
-  const std::size_t room = source.capacity - header_at;
-  if (found.capacity_bytes > room || found.words_at % 8 != 0 || found.bits_at % 8 != 0 ||
-      found.words_at < sizeof(heap_header) || found.most_pages >= max_pages ||
-      found.words_at > found.capacity_bytes || found.most_pages * 8 > found.capacity_bytes ||
-      found.bits_at < found.words_at + found.most_pages * 8 ||
-      found.pages_at < found.bits_at + found.most_pages * 64 ||
-      found.pages_at > found.capacity_bytes ||
-      found.most_pages << page_shift > found.capacity_bytes - found.pages_at ||
+  if (found.checksum != checksum_of(found))
+    throw error(errc::damaged, name, "a header as its creator wrote it", "one that was changed",
+                "remove it and make a new one");
+  if (found.capacity_bytes > source.capacity - header_at ||
       (found.participants_at == 0) != (source.place == nullptr))
-    throw error(errc::damaged, name,
-                "a header that fits its source of " + std::to_string(source.capacity) + " bytes",
-                "one that does not", "remove it and make a new one");
+    throw error(
+        errc::damaged, name,
+        "a source of at least " + std::to_string(header_at + found.capacity_bytes) + " bytes",
+        std::to_string(source.capacity), "open it as its creator did");
   if (found.base_offset != reinterpret_cast<std::uintptr_t>(header) % page_size_bytes)
     throw error(errc::invalid_argument, name,
                 "the source at the same distance from a page as at its creator's", "another one",

@@ -174,8 +174,7 @@ struct heap_checker {
 
   [[nodiscard]] bool indexed(std::uint64_t page, std::uint64_t pages) const {
     std::uint64_t at = s.header->index.first[list_of(pages)];
-    for (std::uint64_t n = 0; at != 0 && at - 1 < s.header->end_page && n <= s.header->end_page;
-         ++n) {
+    for (std::uint64_t n = 0; at != 0 && at - 1 < end_page(s) && n <= end_page(s); ++n) {
       if (at - 1 == page) return true;
       at = in_heap(free_words(s, at - 1)[0]).load(std::memory_order_relaxed);
     }

@@ -34,6 +34,8 @@ module;
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <iterator>
 #include <type_traits>
 
 module ipcpp.malloc:layout;
@@ -239,6 +241,7 @@ struct heap_header {
   std::uint32_t tracked;
   std::uint32_t base_offset;  // this header's address modulo the page size
   std::uint64_t sparse;       // the source commits anywhere; else it only appends
+  std::uint64_t checksum;     // of everything above but the magic
 
   // Changed under the run lock; read by anyone.
   alignas(platform::line_stride) std::uint64_t end_page;  // pages below exist
@@ -263,6 +266,15 @@ static_assert(offsetof(heap_header, end_page) == 128 && offsetof(heap_header, ru
 static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
 namespace detail {
+
+// FNV-1a over what never changes after creation.
+[[nodiscard]] inline std::uint64_t checksum_of(const heap_header& header) noexcept {
+  std::uint64_t words[offsetof(heap_header, checksum) / 8];
+  std::memcpy(words, &header, sizeof words);
+  std::uint64_t sum = 0xcbf29ce484222325;
+  for (std::size_t i = 1; i < std::size(words); ++i) sum = (sum ^ words[i]) * 0x100000001b3;
+  return sum;
+}
 
 [[nodiscard]] inline std::atomic_ref<std::uint64_t> in_heap(std::uint64_t& word) noexcept {
   return std::atomic_ref<std::uint64_t>(word);

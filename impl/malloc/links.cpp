@@ -6,7 +6,7 @@
 //
 //   allocate_to   1 link_state = allocating   2 block committed   3 link = block   4 link_state = none
 //     dies before 1 and 2: nothing happened; 2: link does not hold the block: freed again; 3: done.
-//     Takers of the block (free_from) first turn `allocating` for that link into `done`, and only
+//     Takers of the block (free_from) first turn `allocating` of that block into `done`, and only
 //     then change the link. So an undertaker that reads link != block and then still finds
 //     `allocating` knows that step 3 never happened, and makes it `resolving`.
 //   free_from     1 link_state = freeing   2 link = null   3 remote |= bit   4 link_state = none
@@ -106,16 +106,19 @@ struct small_place {
   return free_words(s, p.page)[free_words_per_page * slab_pages(p.slab) + p.index / 64];
 }
 
-// Whoever is about to change this link first declares done what another allocated into it.
-void retire_allocations(heap_state& s, std::uint64_t link) noexcept {
+// Whoever is about to free what this link holds first declares done what is under way about just
+// that: an allocation into the link took effect, and a free that its dead caller announced did not.
+void retire_others(heap_state& s, const std::uint64_t* own_words, std::uint64_t link,
+                   std::uint64_t block) noexcept {
   const std::uint32_t handles = s.members->limits().handles;
   for (std::uint32_t i = 0; i < handles; ++i) {
     const handle_info h = s.members->handle_at(i);
-    if (!h.id || h.kind != cache_handle) continue;
+    if (!h.id || h.kind != cache_handle || h.words->word == own_words) continue;
     link_words op(h.words->word);
     std::uint64_t state = op.state.load(std::memory_order_acquire);  // pairs with step 1
-    while (phase_of(state) == link_phase::allocating &&
+    while ((phase_of(state) == link_phase::allocating || phase_of(state) == link_phase::freeing) &&
            op.at.load(std::memory_order_relaxed) == link &&
+           op.block.load(std::memory_order_relaxed) == block &&
            !op.state.compare_exchange_weak(state, with_phase(state, link_phase::done),
                                            std::memory_order_acq_rel)) {
     }
@@ -211,7 +214,7 @@ void* allocate_linked(cache& c, std::uint64_t link, std::size_t bytes) {
   const auto announce = [&](std::uint64_t block) {
     op.at.store(link, std::memory_order_relaxed);
     op.block.store(block, std::memory_order_relaxed);
-    op.state.store(state, std::memory_order_release);  // pairs with retire_allocations
+    op.state.store(state, std::memory_order_release);  // pairs with retire_others
   };
   const auto set_link = [&](std::uint64_t block) {
     // Release: whoever takes the block finds it announced.
@@ -252,7 +255,7 @@ void free_linked(cache& c, std::uint64_t link) {
   if (held == null_link) return;
   const std::uint64_t block = held + link;
   const block_place place = place_of(s, at_offset(s, block));
-  retire_allocations(s, link);
+  retire_others(s, c.shared, link, block);
   link_words op(c.shared);
   const auto in_flight = in_heap(s.header->links_in_flight);
   in_flight.fetch_add(1, std::memory_order_seq_cst);  // pairs with settle_links
@@ -269,7 +272,7 @@ void free_linked(cache& c, std::uint64_t link) {
   if (kind_of(place.word) == page_kind::slab) {
     const small_place small{true, place.page, place.word, place.index};
     const std::uint64_t bit = std::uint64_t{1} << place.index % 64;
-    // Release: pairs with merge. Sequentially consistent with disown, as in free_block.
+    // Release: pairs with merge. Sequentially consistent with disown, as in free_elsewhere.
     const std::uint64_t before =
         in_heap(remote_word_of(s, small)).fetch_or(bit, std::memory_order_seq_cst);
     over();

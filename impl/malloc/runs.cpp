@@ -67,9 +67,9 @@ void set_word(heap_state& s, std::uint64_t page, std::uint64_t word) noexcept {
   return free_words(s, page)[1];
 }
 [[nodiscard]] bool is_free_run(const heap_state& s, std::uint64_t page) noexcept {
-  const std::uint64_t word = page < s.header->end_page ? word_at(s, page) : 0;
-  return kind_of(word) == page_kind::free && run_pages(word) != 0 &&
-         run_pages(word) <= s.header->end_page - page;
+  const std::uint64_t end = end_page(s);
+  const std::uint64_t word = page < end ? word_at(s, page) : 0;
+  return kind_of(word) == page_kind::free && run_pages(word) != 0 && run_pages(word) <= end - page;
 }
 
 void insert(heap_state& s, std::uint64_t page, std::uint64_t pages) noexcept {
@@ -137,7 +137,7 @@ void count_recommitted(heap_state& s, std::uint64_t pages) noexcept {
 
 // The free run that ends where the pages end.
 [[nodiscard]] run last_free(const heap_state& s) noexcept {
-  const std::uint64_t end = s.header->end_page;
+  const std::uint64_t end = end_page(s);
   if (end == 0) return {};
   const std::uint64_t word = word_at(s, end - 1);
   std::uint64_t pages = 0;
@@ -153,7 +153,7 @@ void count_recommitted(heap_state& s, std::uint64_t pages) noexcept {
 // there.
 [[nodiscard]] bool grow(heap_state& s, std::uint64_t least) noexcept {
   heap_header& header = *s.header;
-  const std::uint64_t end = header.end_page;
+  const std::uint64_t end = end_page(s);
   const std::uint64_t room = header.most_pages - end;
   if (least > room) return false;
   std::uint64_t step =
@@ -217,7 +217,7 @@ void count_recommitted(heap_state& s, std::uint64_t pages) noexcept {
     return {};
   };
   constexpr std::uint64_t short_look = 8;
-  for (const std::uint64_t most : {short_look, s.header->end_page}) {
+  for (const std::uint64_t most : {short_look, end_page(s)}) {
     for (std::uint32_t list = own; list < list_count; ++list) {
       const std::uint64_t rest = index.nonempty[list / 64] >> list % 64;
       if (rest == 0) {
@@ -269,7 +269,7 @@ void mend(heap_state& s, participant_id dead) noexcept {
 }
 
 void collect(heap_state& s) noexcept {
-  const std::uint64_t end = s.header->end_page;
+  const std::uint64_t end = end_page(s);
   for (std::uint64_t page = 0; page < end;) {
     const std::uint64_t word = word_at(s, page);
     const std::uint64_t pages = length_of(word);
@@ -284,6 +284,21 @@ void collect(heap_state& s) noexcept {
 }
 
 }  // namespace
+
+std::uint64_t adopt_pages(const heap_state& s, std::uint64_t end) noexcept {
+  const std::uint64_t known = s.adopted_end.load(std::memory_order_relaxed);  // only ever grows
+  const bool there =
+      end <= s.header->most_pages &&
+      (s.source.adopt == nullptr ||
+       s.source.adopt(s.source.object, s.source_skip + s.header->pages_at + (end << page_shift)));
+  if (!there) {  // a buggy peer wrote that
+    in_heap(s.header->damaged).store(1, std::memory_order_relaxed);
+    return known;
+  }
+  for (std::uint64_t seen = known; seen < end && !s.adopted_end.compare_exchange_weak(seen, end);) {
+  }
+  return end;
+}
 
 // ---- the lock ----
 
@@ -350,16 +365,16 @@ run take_run(heap_state& s, participant_id as, std::uint64_t pages, std::size_t 
     }
     if (!may_grow || grown) return {};
     const run last = last_free(s);
-    const std::uint64_t from = last.pages != 0 ? last.page : s.header->end_page;
+    const std::uint64_t from = last.pages != 0 ? last.page : end_page(s);
     const std::uint64_t end = aligned_from(s, from, alignment) + pages;
-    if (end > s.header->most_pages || !grow(s, end - s.header->end_page)) return {};
+    if (end > s.header->most_pages || !grow(s, end - end_page(s))) return {};
   }
 }
 
 run put_run(heap_state& s, std::uint64_t page, std::uint64_t pages, std::uint64_t flags) noexcept {
   run whole{page, pages};
   std::uint64_t given_back = 0;  // pages of neighbours that are marked already
-  if (page + pages < s.header->end_page && is_free_run(s, page + pages)) {
+  if (page + pages < end_page(s) && is_free_run(s, page + pages)) {
     const std::uint64_t word = word_at(s, page + pages);
     remove(s, page + pages, run_pages(word));
     whole.pages += run_pages(word);
@@ -419,11 +434,9 @@ bool resize_run(heap_state& s, participant_id as, std::uint64_t page,
   const std::uint64_t next = page + before;
   const std::uint64_t more = pages - before;
   if (!is_free_run(s, next) || run_pages(word_at(s, next)) < more) {
-    const bool at_end =
-        next == s.header->end_page ||
-        (is_free_run(s, next) && next + run_pages(word_at(s, next)) == s.header->end_page);
-    if (!at_end || page + pages > s.header->most_pages ||
-        !grow(s, page + pages - s.header->end_page))
+    const bool at_end = next == end_page(s) ||
+                        (is_free_run(s, next) && next + run_pages(word_at(s, next)) == end_page(s));
+    if (!at_end || page + pages > s.header->most_pages || !grow(s, page + pages - end_page(s)))
       return false;
   }
   const run right{next, run_pages(word_at(s, next))};
@@ -446,7 +459,7 @@ void rebuild_runs(heap_state& s) noexcept {
   heap_header& header = *s.header;
   header.index = {};
   std::uint64_t away = 0;
-  const std::uint64_t end = header.end_page;
+  const std::uint64_t end = end_page(s);
   const auto wipe = [&](std::uint64_t from, std::uint64_t to) {
     for (; from < to; ++from)
       if (word_at(s, from) != 0) set_word(s, from, 0);
@@ -493,7 +506,7 @@ std::size_t trim_runs(heap_state& s, cache& c, std::size_t keep) noexcept {
     run found;
     {
       const run_guard guard(s, as);
-      const std::uint64_t end = s.header->end_page;
+      const std::uint64_t end = end_page(s);
       for (std::uint64_t page = 0; page < end && found.pages == 0;) {
         const std::uint64_t word = word_at(s, page);
         const std::uint64_t pages = length_of(word);
@@ -522,7 +535,7 @@ std::size_t trim_runs(heap_state& s, cache& c, std::size_t keep) noexcept {
 std::uint64_t longest_run(heap_state& s, participant_id as, bool may_grow) noexcept {
   const run_guard guard(s, as);
   std::uint64_t longest = 0;
-  const std::uint64_t end = s.header->end_page;
+  const std::uint64_t end = end_page(s);
   for (std::uint64_t page = 0; page < end;) {
     const std::uint64_t word = word_at(s, page);
     const std::uint64_t pages = length_of(word);

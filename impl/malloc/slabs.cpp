@@ -98,7 +98,7 @@ bool merge(heap_state& s, std::uint64_t page, std::uint64_t slab) noexcept {
   bool whole = true;
   for (std::uint32_t i = 0; i < bitmap_words(slab); ++i) {
     if (in_heap(remote[i]).load(std::memory_order_relaxed) == 0) continue;  // the next load decides
-    // Acquire: pairs with free_block's fetch_or; the block's last use comes before its next.
+    // Acquire: pairs with free_elsewhere's fetch_or; the block's last use comes before its next.
     std::uint64_t freed = in_heap(remote[i]).load(std::memory_order_acquire);
     freed = settle_links(s, page, slab, i, freed);
     if ((freed & ~valid_bits(blocks, i)) != 0) {

@@ -60,7 +60,7 @@ inline constexpr std::uint64_t never = ~std::uint64_t{0};  // no count of revoca
 inline constexpr std::uint32_t bin_count = 2 * class_count;
 
 // Where the next block of a class comes from. `word` is never null.
-struct bin {
+struct alignas(32) bin {
   std::uint64_t* word;
   std::byte* base;  // of block 0 of the word
   std::uint64_t step;
@@ -114,7 +114,7 @@ struct heap_state {
   bool heavy_fences = false;  // this process enrolled, and may issue them
   bool shared_source = false;
   std::uint64_t references = 1;
-  std::atomic<std::uint64_t> adopted_end{0};
+  mutable std::atomic<std::uint64_t> adopted_end{0};  // pages known to be accessible here
   fork_safe_lock listing;
   cache* caches = nullptr;
 };
@@ -131,10 +131,13 @@ struct heap_state {
 [[nodiscard]] inline std::byte* page_address(const heap_state& s, std::uint64_t page) noexcept {
   return s.pages + (page << page_shift);
 }
+// Makes the pages below `end` accessible here; how many are.
+[[nodiscard]] std::uint64_t adopt_pages(const heap_state& s, std::uint64_t end) noexcept;
+// How many pages there are, all of them accessible here.
 [[nodiscard]] inline std::uint64_t end_page(const heap_state& s) noexcept {
   // Acquire: pairs with grow, which wrote the run before it moved the end.
   const std::uint64_t end = in_heap(s.header->end_page).load(std::memory_order_acquire);
-  return end < s.header->most_pages ? end : s.header->most_pages;
+  return end <= s.adopted_end.load(std::memory_order_relaxed) ? end : adopt_pages(s, end);
 }
 [[nodiscard]] inline std::uint32_t bin_of(std::uint64_t slab) noexcept {
   return class_field(slab) + ((slab & tracked_flag) != 0 ? class_count : 0);
@@ -310,7 +313,6 @@ void find_block(cache& c, std::uint32_t bin);
 [[nodiscard]] run find_run(cache& c, std::uint64_t pages, std::size_t alignment, run_use use);
 
 [[nodiscard]] void* allocate_from(cache& c, std::size_t bytes, std::size_t alignment, bool tracked);
-void free_block(cache& c, void* block);
 // Where a block is, checked against everything the heap knows. report()s misuse.
 struct block_place {
   std::uint64_t page = 0;

@@ -23,7 +23,8 @@
 //                     object, and stay; new ones are zero. false: the system refuses, nothing is
 //                     lost, never a SIGBUS later. Idempotent. Several processes may do it at once.
 //   adopt(end)        Makes the bytes below end, committed by anyone, accessible here. Cheap when
-//                     there is nothing to do.
+//                     there is nothing to do. false: they were not all committed, where that can be
+//                     told.
 //   release           Returns how many bytes went back to the system; commit them before they are
 //                     touched again.
 //   private_area      private_area_bytes directly below base(): zero at first, private, zero again
