@@ -208,11 +208,14 @@ constexpr int patience = 200;  // rounds that found somebody in the middle of so
 [[nodiscard]] void* allocate_small(cache& c, std::uint32_t bin) {
   find_block(c, bin);
   const ipcpp::detail::bin& b = c.bins[bin];
-  if (bin >= class_count) {  // the tag first: a block in use has one from its first instant on
-    std::byte* const block = b.base + static_cast<unsigned>(std::countr_zero(free_in(b))) * b.step;
-    tag_at(block, b.step).store(tag_of(c.member), std::memory_order_release);  // free_tracked
+  const std::uint64_t free = free_in(b);
+  if (bin >= class_count) {
+    // The tag before the commit, for free_tracked: a block in use has one from its first instant on.
+    std::byte* const block = b.base + static_cast<unsigned>(std::countr_zero(free)) * b.step;
+    tag_at(block, b.step).store(tag_of(c.member), std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
   }
-  void* const block = take_block(b, free_in(b));
+  void* const block = take_block(b, free);
   leave(c);
   return block;
 }

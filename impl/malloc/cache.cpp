@@ -145,6 +145,9 @@ cache& make_cache(heap_header* of) {
   c->member = s->members->owner_of(handle);
   empty_bins(*c);
   set_word(*c, bits_address_word, reinterpret_cast<std::uintptr_t>(s->bits));
+  c->seen = std::uint64_t{handle.generation} << 32;
+  set_word(*c, acknowledged_word, c->seen);
+  set_word(*c, revocations_word, c->seen);  // from here on thieves may raise it
   c->header = of;
   // The handle is visible before fences_needed is read: pairs with demand_fences.
   std::atomic_thread_fence(std::memory_order_seq_cst);

@@ -7,7 +7,8 @@
 //   2 heavy fence                                   from here on V's critical sections either see 1,
 //                                                   or their `busy` is visible to T
 //   3 T reads the words of V's slabs, with their generations
-//   4 T reads busy = b, then acknowledged           b: what V may be at; everything: T leaves V alone
+//   4 T reads busy = b, then acknowledged, then     b: what V may be at; everything: T leaves V alone
+//     that V's handle is still V's
 //   5 if acknowledged < 1's count: T takes slabs that b does not name, by compare-exchange from 3
 //   V, when it sees 1: gives everything it still owns a new generation, says acknowledged, goes on.
 // Why it is right. If T saw acknowledged too old in 4, then V had not finished renewing its
@@ -69,7 +70,7 @@ void demand_fences(heap_state& s) noexcept {
   const std::uint32_t handles = s.members->limits().handles;
   for (std::uint32_t i = 0; i < handles; ++i)
     if (const handle_info h = s.members->handle_at(i); h.id && h.kind == cache_handle)
-      std::atomic_ref(h.words->word[revocations_word]).fetch_add(1, std::memory_order_seq_cst);
+      (void)revoke(h);
 }
 
 std::size_t harvest(cache& c, std::uint32_t bin, bool& contended) noexcept {
@@ -88,10 +89,8 @@ std::size_t harvest(cache& c, std::uint32_t bin, bool& contended) noexcept {
         contended = true;
         continue;
       }
-      victims[n].handle = h;
-      victims[n].raised =
-          std::atomic_ref(h.words->word[revocations_word]).fetch_add(1, std::memory_order_seq_cst) +
-          1;
+      victims[n] = {h, revoke(h)};
+      if (victims[n].raised == 0) continue;  // gone
       ++n;
     }
     if (n == 0) continue;
@@ -124,6 +123,11 @@ std::size_t harvest(cache& c, std::uint32_t bin, bool& contended) noexcept {
       const std::uint64_t busy = load(victims[v], busy_word);
       const std::uint64_t acknowledged = load(victims[v], acknowledged_word);
       const std::uint64_t bits_address = load(victims[v], bits_address_word);
+      // Read last: it is that owner's still, so what was read above was that owner's too.
+      if (load(victims[v], revocations_word) >> 32 != victims[v].handle.id.generation) {
+        contended = true;
+        continue;
+      }
       for (std::size_t i = 0; i < candidates; ++i) {
         if (found[i].victim != v) continue;
         if (acknowledged >= victims[v].raised || busy == busy_with_everything ||

@@ -232,10 +232,6 @@ bool make_slab(cache& c, std::uint32_t bin, std::uint64_t pages, bool may_grow) 
       take_run(s, c.member, pages, page_size_bytes, {page_kind::held, 0, c.owner}, may_grow);
   if (got.pages == 0) return false;
   (void)end_page(s);  // makes what grew accessible here
-  if (!own(c, bin, got.page)) {
-    give_run(s, c.member, got.page);
-    return false;
-  }
   const std::uint32_t k = bin % class_count;
   // So that a thief that looked at an earlier slab here does not take this one for it.
   const std::uint64_t made =
@@ -243,7 +239,16 @@ bool make_slab(cache& c, std::uint32_t bin, std::uint64_t pages, bool may_grow) 
   const std::uint64_t word = slab_word(k, static_cast<std::uint32_t>(pages),
                                        bin < class_count ? 0 : tracked_flag, made, c.owner);
   format(s, got.page, word);
+  // Listed within the critical section: before it, acknowledge would strike it off again, and later
+  // not renew it.
   enter(c);
+  if (!own(c, bin, got.page)) {
+    leave(c);
+    for (std::uint64_t i = 1; i < got.pages; ++i)
+      page_word(s, got.page + i).store(0, std::memory_order_relaxed);  // ordered by the run lock
+    give_run(s, c.member, got.page);
+    return false;
+  }
   page_word(s, got.page).store(word, std::memory_order_release);  // pairs with every reader's load
   c.owned[bin].next = c.owned[bin].count - 1;
   if (pick(c, bin, got.page, word)) return true;

@@ -16,7 +16,9 @@
 //
 //   words of a cache's handle
 //   0 busy          0, everything, or the owner's address of the bitmap word at work
-//   1 revocations   raised by thieves, never lowered
+//   1 revocations   generation of the handle << 32 | count, raised by thieves, never lowered; 0 once
+//                   the handle is free: a thief that comes late neither raises a successor's count
+//                   nor takes a successor's slabs
 //   2 acknowledged  the revocations its owner has seen; what it owned before has a new generation
 //   3 bits_address  where the owner maps the block bits, to make sense of 0
 //   4 self_fencing  the owner orders its own accesses
@@ -55,6 +57,16 @@ inline constexpr std::size_t link_block_word = 7;
 inline constexpr std::uint64_t busy_with_nothing = 0;
 inline constexpr std::uint64_t busy_with_everything = 1;
 inline constexpr std::uint64_t never = ~std::uint64_t{0};  // no count of revocations gets there
+
+// Raises the revocations of that very handle; the new value, or 0 if it is no cache's any more.
+[[nodiscard]] inline std::uint64_t revoke(const handle_info& h) noexcept {
+  const std::atomic_ref word(h.words->word[revocations_word]);
+  std::uint64_t seen = word.load(std::memory_order_seq_cst);
+  while (seen >> 32 == h.id.generation)
+    // Sequentially consistent: pairs with enter (owners that fence themselves).
+    if (word.compare_exchange_weak(seen, seen + 1, std::memory_order_seq_cst)) return seen + 1;
+  return 0;
+}
 
 // Bins of plain blocks, then of tracked ones.
 inline constexpr std::uint32_t bin_count = 2 * class_count;
