@@ -112,6 +112,19 @@ inline void leave_fast(std::uint64_t* shared) noexcept {
   return std::atomic_ref(*b.word).load(std::memory_order_relaxed);  // only this thread stores there
 }
 
+// The bin moves on to the next word of its slab that has a free block, if there is one; in the
+// critical section, whose `busy` names this slab whichever of its words it holds.
+[[nodiscard]] inline std::uint64_t next_word_of(bin& b) noexcept {
+  const std::size_t stride = std::size_t{b.step} * 64;
+  while (b.more != 0) {
+    --b.more;
+    ++b.word;
+    b.base += stride;
+    if (const std::uint64_t free = free_in(b); free != 0) return free;
+  }
+  return 0;
+}
+
 // How many pages the next slab of this bin should have: twice as many as the last, so that small
 // heaps stay small, and a multiple of what wastes little.
 [[nodiscard]] std::uint64_t wanted_pages(const cache& c, std::uint32_t bin) noexcept {
@@ -244,8 +257,7 @@ void free_large(cache& c, const block_place& place, void* block) {
            .compare_exchange_strong(expected, run_word(page_kind::pending, run_pages(place.word)),
                                     std::memory_order_seq_cst))  // the commit
     report(s, errc::not_a_block, block, "a block in use", "one already free");
-  in_heap(s.header->pending).store(1, std::memory_order_seq_cst);  // pairs with ~run_guard
-  collect_pending(s, c.member);
+  put_pending(s, c.member, place.page);
 }
 
 void free_slowly(cache& c, void* block) {
@@ -350,10 +362,13 @@ void* allocate_from(cache& c, std::size_t bytes, std::size_t alignment, bool tra
 void* heap_allocate(heap_header* of, std::size_t bytes) {
   cache& c = *table.at[place_in_table(of)];
   if (c.header == of && bytes <= largest_small) [[likely]] {
-    const bin& b = c.bins[quick_class_of(bytes)];
+    bin& b = c.bins[quick_class_of(bytes)];
     std::uint64_t* const shared = c.shared;
     if (enter_at(c, shared, b.word)) [[likely]] {
-      if (const std::uint64_t free = free_in(b); free != 0) [[likely]] {
+      std::uint64_t free = free_in(b);
+      if (free == 0) [[unlikely]]
+        free = next_word_of(b);
+      if (free != 0) [[likely]] {
         void* const block = take_block(b, free);
         leave_fast(shared);
         return block;

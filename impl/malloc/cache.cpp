@@ -79,7 +79,7 @@ void drop_owned(cache& c) noexcept {
 }
 
 void empty_bins(cache& c) noexcept {
-  for (bin& b : c.bins) b = {&c.nothing, nullptr, 0};
+  for (bin& b : c.bins) b = {&c.nothing, nullptr, 0, 0};
 }
 
 void set_word(cache& c, std::size_t word, std::uint64_t value) noexcept {

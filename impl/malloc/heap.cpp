@@ -38,6 +38,8 @@ namespace {
   return (n + to - 1) / to * to;
 }
 
+constexpr std::size_t colourful_capacity = std::size_t{64} << 20;
+
 // Where everything goes in a source of so many bytes whose base is so many bytes past a page.
 struct plan {
   std::size_t header_at = 0;
@@ -48,23 +50,30 @@ struct plan {
   std::uint64_t pages = 0;
 };
 
-[[nodiscard]] plan plan_for(std::size_t capacity, std::uintptr_t base, std::size_t table_bytes) {
+//
+// `colour`: large heaps begin at addresses whose low 30 bits are alike, and so would everything in
+// them; heaps used side by side then fight for the same few cache sets and predictor entries. A
+// number of the heap's own shifts their parts against each other.
+[[nodiscard]] plan plan_for(std::size_t capacity, std::uintptr_t base, std::size_t table_bytes,
+                            std::uint64_t colour) {
   plan p;
+  const std::size_t lines = capacity >= colourful_capacity ? colour % 32 : 0;
+  const std::size_t pages = capacity >= colourful_capacity ? colour / 32 % 16 : 0;
   const std::size_t skew = base % page_size_bytes;
   p.header_at = rounded(skew, platform::line_stride) - skew;
-  std::size_t at = p.header_at + sizeof(heap_header);
+  std::size_t at = p.header_at + sizeof(heap_header) + lines * platform::line_stride;
   if (table_bytes != 0) {
     p.participants_at = at;
     at += table_bytes;
   }
-  const std::size_t fixed = at;
+  const std::size_t fixed = at + pages * page_size_bytes;
   // Each page costs 4096 + 8 + 64 bytes; the pages begin at an address that is a multiple of 4096.
   if (capacity > fixed) p.pages = std::min<std::uint64_t>((capacity - fixed) / 4168, max_pages - 1);
   for (; p.pages > 0; --p.pages) {
     p.words_at = at - p.header_at;
-    p.bits_at = rounded(p.words_at + p.pages * 8, 64);
+    p.bits_at = rounded(p.words_at + p.pages * 8, 64) + lines * 64;
     p.pages_at = rounded(skew + p.header_at + p.bits_at + p.pages * 64, page_size_bytes) - skew -
-                 p.header_at;
+                 p.header_at + pages * page_size_bytes;
     if (p.header_at + p.pages_at + p.pages * page_size_bytes <= capacity) break;
   }
   return p;
@@ -152,8 +161,9 @@ heap heap::make(const source_functions& asked, const heap_options& options) {
   enter_checked(source, "a source", least_capacity);
   const participant_limits limits = limits_for(options.participants, source.capacity);
   const bool own_table = source.place != nullptr;
+  const platform::object_id id = platform::fresh_object_id();
   const plan p = plan_for(source.capacity, reinterpret_cast<std::uintptr_t>(source.base),
-                          own_table ? ipcpp::participants::bytes_needed(limits) : 0);
+                          own_table ? ipcpp::participants::bytes_needed(limits) : 0, id.low);
   if (p.pages == 0)
     throw error(errc::invalid_argument, describe(source), "room for a page besides the metadata",
                 std::to_string(source.capacity) + " bytes", "give it more, or fewer participants");
@@ -168,7 +178,6 @@ heap heap::make(const source_functions& asked, const heap_options& options) {
   auto* const header = new (static_cast<std::byte*>(source.base) + p.header_at) heap_header{};
   header->version = heap_layout_version;
   header->classes = class_count;
-  const platform::object_id id = platform::fresh_object_id();
   header->id_high = id.high;
   header->id_low = id.low;
   header->capacity_bytes = source.capacity - p.header_at;

@@ -45,6 +45,8 @@ void make_pending(heap_state& s, std::uint64_t page, std::uint64_t word,
 void recover_handle(heap_state& s, std::uint32_t owner, std::uint64_t* words) noexcept {
   std::atomic_ref(words[busy_word]).store(busy_with_everything, std::memory_order_seq_cst);
   resolve_link(s, words, false);
+  // It may have died between making a run pending and saying so.
+  in_heap(s.header->pending).store(1, std::memory_order_seq_cst);  // pairs with ~run_guard
   const std::uint64_t end = end_page(s);
   for (std::uint64_t page = 0; page < end;) {
     std::uint64_t word = page_word(s, page).load(std::memory_order_acquire);

@@ -335,6 +335,25 @@ run_guard::~run_guard() {
     collect_pending(*state_, as_);
 }
 
+void put_pending(heap_state& s, participant_id as, std::uint64_t page) noexcept {
+  const auto lock = in_heap(s.header->run_lock);
+  for (int look = 0; look < 100; ++look) {
+    std::uint64_t seen = lock.load(std::memory_order_relaxed);  // the exchange decides
+    // Acquire: pairs with ~run_guard.
+    if (seen == unlocked &&
+        lock.compare_exchange_weak(seen, held_by(as, 0), std::memory_order_acquire)) {
+      const std::uint64_t word = word_at(s, page);
+      if (kind_of(word) == page_kind::pending)  // else another holder collected it already
+        put_run(s, page, run_pages(word), flags_of(word) & decommitted_flag);
+      lock.store(unlocked, std::memory_order_seq_cst);
+      break;
+    }
+    if (look == 99)
+      in_heap(s.header->pending).store(1, std::memory_order_seq_cst);  // pairs with ~run_guard
+  }
+  collect_pending(s, as);
+}
+
 void collect_pending(heap_state& s, participant_id as) noexcept {
   const auto lock = in_heap(s.header->run_lock);
   const auto pending = in_heap(s.header->pending);

@@ -82,8 +82,9 @@ bool pick_from(cache& c, std::uint32_t bin, std::uint64_t page, std::uint64_t sl
       in_heap(c.header->damaged).store(1, std::memory_order_relaxed);
       continue;
     }
-    const std::uint64_t size = class_bytes(class_field(slab));
-    c.bins[bin] = {&bits[i], page_address(*c.state, page) + i * 64 * size, size};
+    const std::uint32_t size = class_bytes(class_field(slab));
+    c.bins[bin] = {&bits[i], page_address(*c.state, page) + std::size_t{i} * 64 * size, size,
+                   words - 1 - i};
     return true;
   }
   return false;
@@ -302,7 +303,7 @@ std::size_t sweep(cache& c, bool orphans_too) noexcept {
         slabs.page[at] = slabs.page[--slabs.count];
         --c.owned_total;
       }
-      if (n != 0) c.bins[bin] = {&c.nothing, nullptr, 0};
+      if (n != 0) c.bins[bin] = {&c.nothing, nullptr, 0, 0};
       leave(c);
       flush(n);
     }

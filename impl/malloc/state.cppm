@@ -75,7 +75,8 @@ inline constexpr std::uint32_t bin_count = 2 * class_count;
 struct alignas(32) bin {
   std::uint64_t* word;
   std::byte* base;  // of block 0 of the word
-  std::uint64_t step;
+  std::uint32_t step;
+  std::uint32_t more;  // words of the same slab after this one
 };
 
 // The slabs of one class that a cache owns, in private memory. A hint: who owns what is written in
@@ -239,7 +240,10 @@ struct run_use {
 void give_run(heap_state& s, participant_id as, std::uint64_t page) noexcept;
 // The same with the lock held; returns the free run it became part of.
 run put_run(heap_state& s, std::uint64_t page, std::uint64_t pages, std::uint64_t flags) noexcept;
-// Frees a run that was made pending, now or as soon as the lock is free.
+// Joins the run at `page`, which is pending, to the free ones, if the lock is to be had; else its
+// holder will.
+void put_pending(heap_state& s, participant_id as, std::uint64_t page) noexcept;
+// Likewise whatever is pending, if anything is.
 void collect_pending(heap_state& s, participant_id as) noexcept;
 // Grows or shrinks the large block at `page` where it is. Takes the run lock.
 [[nodiscard]] bool resize_run(heap_state& s, participant_id as, std::uint64_t page,
