@@ -290,8 +290,26 @@ void free_slowly(cache& c, void* block) {
 [[gnu::noinline]] void* allocate_slowly(heap_header* of, std::size_t bytes) {
   return allocate_from(cache_of(of), bytes, 16, false);
 }
-[[gnu::noinline]] void deallocate_slowly(heap_header* of, void* block) {
-  free_slowly(cache_of(of), block);
+[[gnu::noinline]] void deallocate_elsewhere(heap_header* of, void* block) {
+  if (block == nullptr) return;
+  cache& c = cache_of(of);
+  const std::uint64_t offset = static_cast<std::uint64_t>(
+      reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(c.pages));
+  std::uint64_t page = offset >> page_shift;
+  if (page >= c.known_end) return free_slowly(c, block);
+  std::uint64_t word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
+  if (kind_of(word) == page_kind::slab_part && slab_delta(word) <= page) {
+    page -= slab_delta(word);
+    word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
+  }
+  // Relaxed: a block in use pins its slab, so the word is the slab's but for its owner.
+  const std::uint64_t at = offset - (page << page_shift);
+  const class_facts& facts = facts_of_class[class_field(word)];
+  const std::uint64_t index = at * facts.reciprocal >> 40;
+  if (kind_of(word) != page_kind::slab || owner_field(word) == c.owner ||
+      index * facts.bytes != at || at + facts.bytes > std::uint64_t{slab_pages(word)} << page_shift)
+    return free_slowly(c, block);
+  free_elsewhere(c, page, word, static_cast<std::uint32_t>(index), block);
 }
 
 }  // namespace
@@ -393,47 +411,43 @@ void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept {
   }
 }
 
+// Own slabs by private data alone: what they say is true while the revocations are those that were
+// acknowledged. Everything else, and every doubt, goes the longer way.
 void heap_deallocate(heap_header* of, void* block) {
-  cache& c = *table.at[place_in_table(of)];
-  const std::uint64_t offset = static_cast<std::uint64_t>(
-      reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(c.pages));
-  std::uint64_t page = offset >> page_shift;
-  // `known_end` is 0 in a cache that is nobody's; a heap's own pages are known but for new ones.
-  if (c.header != of || page >= c.known_end) [[unlikely]]
-    return deallocate_slowly(of, block);
-  std::uint64_t word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
-  if (kind_of(word) == page_kind::slab_part) {
-    page -= slab_delta(word);
-    if (page >= c.known_end) [[unlikely]]
-      return deallocate_slowly(of, block);
-    word = std::atomic_ref(c.words[page]).load(std::memory_order_relaxed);
-  }
-  // Relaxed: a block in use pins its slab, so the word is the slab's; who owns it is settled below.
-  const std::uint64_t at = offset - (page << page_shift);
-  const class_facts& facts = facts_of_class[class_field(word)];
-  const std::uint64_t index = at * facts.reciprocal >> 40;
-  const std::uint64_t pages = slab_pages(word);
-  if (kind_of(word) != page_kind::slab || index * facts.bytes != at ||
-      at + facts.bytes > pages << page_shift) [[unlikely]]
-    return deallocate_slowly(of, block);
-  std::uint64_t* const bits = c.bits + page * bits_words_per_page + index / 64;
-  const std::uint64_t bit = std::uint64_t{1} << index % 64;
-  if (owner_field(word) != c.owner)
-    return free_elsewhere(c, page, word, static_cast<std::uint32_t>(index), block);
-  std::uint64_t* const shared = c.shared;
-  if (enter_at(c, shared, bits)) [[likely]] {
-    const std::atomic_ref free(*bits);
-    const std::uint64_t before = free.load(std::memory_order_relaxed);  // ours
-    const std::uint64_t freed = std::atomic_ref(bits[pages * free_words_per_page])
-                                    .load(std::memory_order_relaxed);  // only for misuse
-    if (((before | freed) & bit) == 0) [[likely]] {
-      free.store(before | bit, std::memory_order_relaxed);  // the commit; leaving publishes it
-      leave_fast(shared);
-      return;
+  const cache& c = *table.at[place_in_table(of)];
+  const std::uint64_t page =
+      static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(block) -
+                                 reinterpret_cast<std::uintptr_t>(c.pages)) >>
+      page_shift;
+  if (c.header == of && page < c.mapped_pages) [[likely]] {
+    if (const std::uint32_t entry = c.own_of_page[page]; entry != 0) [[likely]] {
+      const own_slab& slab = c.own[entry];
+      const std::uint64_t at =
+          static_cast<std::uint64_t>(static_cast<std::byte*>(block) - slab.base);
+      // See facts_of_class. What is left below the binary point says whether the division was exact.
+      const std::uint64_t product = at * slab.reciprocal;
+      const std::uint64_t index = product >> 40;
+      std::uint64_t* const shared = c.shared;
+      std::uint64_t* const bits = slab.bits + index / 64;
+      if (product << 24 < slab.reciprocal_top && index < slab.blocks) [[likely]] {
+        if (enter_at(c, shared, bits)) [[likely]] {
+          const std::atomic_ref free(*bits);
+          const std::uint64_t before = free.load(std::memory_order_relaxed);  // ours
+          const std::uint64_t freed = std::atomic_ref(bits[slab.remote])
+                                          .load(std::memory_order_relaxed);  // only for misuse
+          const std::uint64_t bit = std::uint64_t{1} << index % 64;
+          if (((before | freed) & bit) == 0) [[likely]] {
+            free.store(before | bit,
+                       std::memory_order_relaxed);  // the commit; leaving publishes it
+            leave_fast(shared);
+            return;
+          }
+        }
+        leave_fast(shared);
+      }
     }
   }
-  leave_fast(shared);
-  deallocate_slowly(of, block);
+  deallocate_elsewhere(of, block);
 }
 
 bool heap_is_pinned(const heap_header* of) noexcept {

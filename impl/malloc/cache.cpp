@@ -11,6 +11,7 @@
 // Race story of acknowledge: see harvest.cpp.
 module;
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -70,12 +71,35 @@ void unlist(heap_state& s, const cache& c) noexcept {
     }
 }
 
+[[nodiscard]] std::size_t map_bytes(std::uint64_t pages) noexcept {
+  const std::size_t unit = platform::page_bytes();
+  return (pages * sizeof(std::uint32_t) + unit - 1) / unit * unit;
+}
+
 void drop_owned(cache& c) noexcept {
   for (owned_slabs& slabs : c.owned) {
     delete[] slabs.page;
     slabs = {};
   }
   c.owned_total = 0;
+  delete[] c.own;
+  c.own = nullptr;
+  c.own_room = c.own_unused = 0;
+  if (c.own_of_page != nullptr)
+    platform::return_fork_private_pages(c.own_of_page, map_bytes(c.mapped_pages));
+  c.own_of_page = nullptr;
+  c.mapped_pages = 0;
+}
+
+// Never throws: without the map, frees take a longer way.
+void map_own_pages(cache& c) noexcept {
+  const std::uint64_t pages = c.header->most_pages;
+  if (map_bytes(pages) > platform::largest_sparse_private_bytes) return;
+  try {
+    c.own_of_page = static_cast<std::uint32_t*>(platform::fork_private_pages(map_bytes(pages)));
+    c.mapped_pages = pages;
+  } catch (...) {
+  }
 }
 
 void empty_bins(cache& c) noexcept {
@@ -145,10 +169,14 @@ cache& make_cache(heap_header* of) {
   c->member = s->members->owner_of(handle);
   empty_bins(*c);
   set_word(*c, bits_address_word, reinterpret_cast<std::uintptr_t>(s->bits));
+  // Link operations count on from a number of this handle's own: an exchange meant for an earlier
+  // owner of it does not fit.
+  set_word(*c, link_state_word, std::uint64_t{handle.generation} << 32);
   c->seen = std::uint64_t{handle.generation} << 32;
   set_word(*c, acknowledged_word, c->seen);
   set_word(*c, revocations_word, c->seen);  // from here on thieves may raise it
   c->header = of;
+  map_own_pages(*c);
   // The handle is visible before fences_needed is read: pairs with demand_fences.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   choose_entry(*c);
@@ -176,7 +204,8 @@ void close_cache(cache& c) noexcept {
         leave(c);
         break;
       }
-      const std::uint64_t page = c.owned[bin].page[--c.owned[bin].count];
+      const std::uint64_t page = c.owned[bin].page[c.owned[bin].count - 1];
+      forget(c, bin, c.owned[bin].count - 1);
       const std::uint64_t word = page_word(s, page).load(std::memory_order_acquire);
       const bool mine = kind_of(word) == page_kind::slab && owner_field(word) == c.owner;
       if (mine) merge(s, page, word);
@@ -192,20 +221,72 @@ void close_cache(cache& c) noexcept {
   s.members->release_handle(c.handle);
 }
 
-bool own(cache& c, std::uint32_t bin, std::uint64_t page) noexcept {
+namespace {
+
+template <class T>
+[[nodiscard]] bool enlarge(T*& array, std::uint32_t& room, std::uint32_t used,
+                           std::uint32_t first_room) noexcept {
+  const std::uint32_t more = room == 0 ? first_room : room * 2;
+  T* const larger = new (std::nothrow) T[more]{};
+  if (larger == nullptr) return false;
+  for (std::uint32_t i = 0; i < used; ++i) larger[i] = array[i];
+  delete[] array;
+  array = larger;
+  room = more;
+  return true;
+}
+
+// An unused entry of own[], 0 if there is no memory for one.
+[[nodiscard]] std::uint32_t unused_own(cache& c) noexcept {
+  if (c.own_unused == 0) {
+    const std::uint32_t before = c.own_room == 0 ? 1 : c.own_room;
+    if (!enlarge(c.own, c.own_room, c.own_room, 16)) return 0;
+    for (std::uint32_t i = c.own_room - 1; i >= before; --i) {
+      c.own[i].next_unused = c.own_unused;
+      c.own_unused = i;
+    }
+  }
+  const std::uint32_t entry = c.own_unused;
+  c.own_unused = c.own[entry].next_unused;
+  return entry;
+}
+
+}  // namespace
+
+bool own(cache& c, std::uint32_t bin, std::uint64_t page, std::uint64_t slab) noexcept {
   owned_slabs& slabs = c.owned[bin];
-  if (slabs.count == slabs.room) {
-    const std::uint32_t room = slabs.room == 0 ? 8 : slabs.room * 2;
-    auto* const more = new (std::nothrow) std::uint32_t[room];
-    if (more == nullptr) return false;
-    for (std::uint32_t i = 0; i < slabs.count; ++i) more[i] = slabs.page[i];
-    delete[] slabs.page;
-    slabs.page = more;
-    slabs.room = room;
+  if (slabs.count == slabs.room && !enlarge(slabs.page, slabs.room, slabs.count, 8)) return false;
+  const std::uint32_t pages = slab_pages(slab);
+  if (page + pages <= c.mapped_pages) {
+    const std::uint32_t entry = unused_own(c);
+    if (entry == 0) return false;
+    const class_facts& facts = facts_of_class[class_field(slab)];
+    c.own[entry] = {page_address(*c.state, page),
+                    free_words(*c.state, page),
+                    facts.reciprocal,
+                    facts.reciprocal << 24,
+                    pages * static_cast<std::uint32_t>(free_words_per_page),
+                    slab_blocks(slab),
+                    pages,
+                    0};
+    for (std::uint32_t i = 0; i < pages; ++i) c.own_of_page[page + i] = entry;
   }
   slabs.page[slabs.count++] = static_cast<std::uint32_t>(page);
   ++c.owned_total;
   return true;
+}
+
+void forget(cache& c, std::uint32_t bin, std::uint32_t at) noexcept {
+  owned_slabs& slabs = c.owned[bin];
+  const std::uint32_t page = slabs.page[at];
+  slabs.page[at] = slabs.page[--slabs.count];
+  --c.owned_total;
+  if (page >= c.mapped_pages) return;
+  const std::uint32_t entry = c.own_of_page[page];
+  if (entry == 0) return;
+  for (std::uint32_t i = 0; i < c.own[entry].pages; ++i) c.own_of_page[page + i] = 0;
+  c.own[entry].next_unused = c.own_unused;
+  c.own_unused = entry;
 }
 
 // ---- the critical section ----
@@ -247,8 +328,7 @@ void acknowledge(cache& c) noexcept {
         ++at;
         continue;
       }
-      slabs.page[at] = slabs.page[--slabs.count];
-      --c.owned_total;
+      forget(c, bin, at);
     }
   }
   empty_bins(c);

@@ -160,7 +160,7 @@ std::size_t harvest(cache& c, std::uint32_t bin, bool& contended) noexcept {
       ++taken_total;
       if (all_merged_free(s, page, word))
         taken[empties++] = {page, word, 0};
-      else if (bin_of(word) != bin || !own(c, bin, page))
+      else if (bin_of(word) != bin || !own(c, bin, page, word))
         disown(s, page, word);
     }
     leave(c);

@@ -214,8 +214,15 @@ static_assert(list_of(max_pages - 1) < list_count);
 
 // ---- the header ----
 
-// The run lock: generation of the holding process << 32 | changes of hands << 16 | process slot + 1.
-inline constexpr std::uint64_t unlocked = 0;
+// The run lock: generation of the holding process << 32 | changes of hands << 16 | process slot + 1,
+// the last 0 while it is free. The changes of hands go on counting when it is free: a survivor that
+// saw a dead holder and then was slow must not take the lock from that dead one's undertaker.
+[[nodiscard]] constexpr bool is_free_lock(std::uint64_t lock) noexcept {
+  return (lock & 0xffff) == 0;
+}
+[[nodiscard]] constexpr std::uint64_t freed_lock(std::uint64_t lock) noexcept {
+  return lock & 0xffff'0000;
+}
 
 struct run_index {
   std::uint64_t nonempty[3];

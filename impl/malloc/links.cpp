@@ -202,7 +202,7 @@ void resolve_link(heap_state& s, std::uint64_t* words, bool large_only) noexcept
       free_large_at(s, block);  // under the run lock
     }
   }
-  op.state.store(0, std::memory_order_release);
+  op.state.store(with_phase(state, link_phase::none), std::memory_order_release);
 }
 
 void* allocate_linked(cache& c, std::uint64_t link, std::size_t bytes) {

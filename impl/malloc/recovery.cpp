@@ -45,8 +45,6 @@ void make_pending(heap_state& s, std::uint64_t page, std::uint64_t word,
 void recover_handle(heap_state& s, std::uint32_t owner, std::uint64_t* words) noexcept {
   std::atomic_ref(words[busy_word]).store(busy_with_everything, std::memory_order_seq_cst);
   resolve_link(s, words, false);
-  // It may have died between making a run pending and saying so.
-  in_heap(s.header->pending).store(1, std::memory_order_seq_cst);  // pairs with ~run_guard
   const std::uint64_t end = end_page(s);
   for (std::uint64_t page = 0; page < end;) {
     std::uint64_t word = page_word(s, page).load(std::memory_order_acquire);
@@ -112,6 +110,9 @@ void repair(void* state, const remains& of) noexcept {
   heap_state& s = *static_cast<heap_state*>(state);
   if (of.handle && of.kind != cache_handle) return;
   const run_guard guard(s, of.process, true);
+  // The dead, or an undertaker before this one, may have died between making a run pending and saying
+  // so.
+  in_heap(s.header->pending).store(1, std::memory_order_seq_cst);  // pairs with ~run_guard
   if (of.handle)
     recover_handle(s, of.handle.slot + 1, of.words->word);
   else

@@ -45,8 +45,15 @@ constexpr std::uint64_t most_growth_pages = 1024;
 [[nodiscard]] constexpr participant_id holder_of(std::uint64_t lock) noexcept {
   return {static_cast<std::uint32_t>(lock & 0xffff) - 1, static_cast<std::uint32_t>(lock >> 32)};
 }
-[[nodiscard]] constexpr std::uint64_t held_by(participant_id who, std::uint64_t hands) noexcept {
-  return std::uint64_t{who.generation} << 32 | (hands & 0xffff) << 16 | (who.slot + 1);
+// The lock in other hands than in `before`.
+[[nodiscard]] constexpr std::uint64_t held_by(participant_id who, std::uint64_t before) noexcept {
+  return std::uint64_t{who.generation} << 32 | ((before >> 16) + 1 & 0xffff) << 16 | (who.slot + 1);
+}
+void unlock(heap_state& s) noexcept {
+  const auto lock = in_heap(s.header->run_lock);
+  // Sequentially consistent, like the loads of `pending` after it: pairs with put_pending's store to
+  // `pending` and its attempt at the lock. One of the two sees the other.
+  lock.store(freed_lock(lock.load(std::memory_order_relaxed)), std::memory_order_seq_cst);
 }
 
 [[nodiscard]] std::uint64_t word_at(const heap_state& s, std::uint64_t page) noexcept {
@@ -271,7 +278,9 @@ void mend(heap_state& s, participant_id dead) noexcept {
 void collect(heap_state& s) noexcept {
   const std::uint64_t end = end_page(s);
   for (std::uint64_t page = 0; page < end;) {
-    const std::uint64_t word = word_at(s, page);
+    // Sequentially consistent, after the store to `pending`: a run made pending before that store is
+    // seen here, one made pending after it is announced again.
+    const std::uint64_t word = page_word(s, page).load(std::memory_order_seq_cst);
     const std::uint64_t pages = length_of(word);
     if (pages == 0 || pages > end - page) break;  // damaged
     if (kind_of(word) == page_kind::pending) {
@@ -307,9 +316,9 @@ run_guard::run_guard(heap_state& s, participant_id as, bool for_the_dead) noexce
   const auto lock = in_heap(s.header->run_lock);
   for (std::uint32_t turn = 1;; ++turn) {
     std::uint64_t seen = lock.load(std::memory_order_relaxed);  // the exchange decides
-    if (seen == unlocked) {
-      // Acquire: pairs with the destructor.
-      if (lock.compare_exchange_weak(seen, held_by(as, 0), std::memory_order_acquire)) return;
+    if (is_free_lock(seen)) {
+      // Acquire: pairs with unlock.
+      if (lock.compare_exchange_weak(seen, held_by(as, seen), std::memory_order_acquire)) return;
       continue;
     }
     const participant_id holder = holder_of(seen);
@@ -317,8 +326,7 @@ run_guard::run_guard(heap_state& s, participant_id as, bool for_the_dead) noexce
     const bool own = for_the_dead && holder == as;
     if (own || (turn % 64 == 0 && !s.members->attended(holder))) {
       // Acquire: pairs with the dead holder's stores, which the kernel made visible.
-      if (lock.compare_exchange_strong(seen, held_by(as, (seen >> 16) + 1),
-                                       std::memory_order_acq_rel)) {
+      if (lock.compare_exchange_strong(seen, held_by(as, seen), std::memory_order_acq_rel)) {
         mend(s, holder);
         return;
       }
@@ -328,9 +336,7 @@ run_guard::run_guard(heap_state& s, participant_id as, bool for_the_dead) noexce
 }
 
 run_guard::~run_guard() {
-  // Sequentially consistent, like the load of `pending` after it: pairs with free_large's store to
-  // `pending` and its attempt at the lock. One of the two sees the other.
-  in_heap(state_->header->run_lock).store(unlocked, std::memory_order_seq_cst);
+  unlock(*state_);
   if (in_heap(state_->header->pending).load(std::memory_order_seq_cst) != 0)
     collect_pending(*state_, as_);
 }
@@ -339,13 +345,13 @@ void put_pending(heap_state& s, participant_id as, std::uint64_t page) noexcept 
   const auto lock = in_heap(s.header->run_lock);
   for (int look = 0; look < 100; ++look) {
     std::uint64_t seen = lock.load(std::memory_order_relaxed);  // the exchange decides
-    // Acquire: pairs with ~run_guard.
-    if (seen == unlocked &&
-        lock.compare_exchange_weak(seen, held_by(as, 0), std::memory_order_acquire)) {
+    // Acquire: pairs with unlock.
+    if (is_free_lock(seen) &&
+        lock.compare_exchange_weak(seen, held_by(as, seen), std::memory_order_acquire)) {
       const std::uint64_t word = word_at(s, page);
       if (kind_of(word) == page_kind::pending)  // else another holder collected it already
         put_run(s, page, run_pages(word), flags_of(word) & decommitted_flag);
-      lock.store(unlocked, std::memory_order_seq_cst);
+      unlock(s);
       break;
     }
     if (look == 99)
@@ -358,12 +364,12 @@ void collect_pending(heap_state& s, participant_id as) noexcept {
   const auto lock = in_heap(s.header->run_lock);
   const auto pending = in_heap(s.header->pending);
   while (pending.load(std::memory_order_seq_cst) != 0) {
-    std::uint64_t seen = unlocked;
-    // Whoever holds it will look at `pending` afterwards.
-    if (!lock.compare_exchange_strong(seen, held_by(as, 0), std::memory_order_seq_cst)) return;
+    std::uint64_t seen = lock.load(std::memory_order_seq_cst);
+    if (!is_free_lock(seen)) return;  // whoever holds it will look at `pending` afterwards
+    if (!lock.compare_exchange_strong(seen, held_by(as, seen), std::memory_order_seq_cst)) continue;
     pending.store(0, std::memory_order_seq_cst);
     collect(s);
-    lock.store(unlocked, std::memory_order_seq_cst);
+    unlock(s);
   }
 }
 

@@ -159,8 +159,7 @@ bool pick_owned(cache& c, std::uint32_t bin, std::uint32_t most) noexcept {
     const std::uint64_t page = slabs.page[slabs.next];
     const std::uint64_t word = page_word(s, page).load(std::memory_order_acquire);
     if (!owned_by(c, word) || bin_of(word) != bin) {  // taken meanwhile
-      slabs.page[slabs.next] = slabs.page[--slabs.count];
-      --c.owned_total;
+      forget(c, bin, slabs.next);
       continue;
     }
     const std::uint64_t at = (reinterpret_cast<std::uintptr_t>(c.bins[bin].word) -
@@ -176,10 +175,12 @@ bool pick_owned(cache& c, std::uint32_t bin, std::uint32_t most) noexcept {
   return false;
 }
 
+// Sequentially consistent, as the bits and the owner before it: of somebody who adopts and clears the
+// hint, and somebody who frees or disowns and finds it set, one sees the other.
 void hint_orphan(heap_state& s, std::uint64_t slab) noexcept {
   const auto classes = in_heap(s.header->orphan_classes[class_field(slab) / 64 % 2]);
-  if ((classes.load(std::memory_order_relaxed) & hint_bit(slab)) == 0)  // an old value: one OR more
-    classes.fetch_or(hint_bit(slab), std::memory_order_relaxed);        // a hint
+  if ((classes.load(std::memory_order_seq_cst) & hint_bit(slab)) == 0)
+    classes.fetch_or(hint_bit(slab), std::memory_order_seq_cst);
 }
 
 void disown(heap_state& s, std::uint64_t page, std::uint64_t slab) noexcept {
@@ -196,14 +197,16 @@ bool adopt_orphan(cache& c, std::uint32_t bin, bool despite_hints) noexcept {
   const auto classes = in_heap(s.header->orphan_classes[k / 64]);
   const std::uint64_t bit = std::uint64_t{1} << k % 64;
   if ((classes.load(std::memory_order_relaxed) & bit) != 0)  // a hint
-    classes.fetch_and(~bit,
-                      std::memory_order_relaxed);  // before looking: who sets it later is heard
+    // Before looking: who sets it later is heard. Pairs with hint_orphan.
+    classes.fetch_and(~bit, std::memory_order_seq_cst);
   else if (!despite_hints)
     return false;
   const std::uint64_t end = end_page(s);
   const std::uint64_t start = std::min<std::uint64_t>(c.orphan_cursor[bin], end);
   bool found = false;
   const auto look = [&](std::uint64_t page, std::uint64_t word) {
+    if (kind_of(word) != page_kind::slab) return true;
+    word = page_word(s, page).load(std::memory_order_seq_cst);  // pairs with disown
     if (kind_of(word) != page_kind::slab || owner_field(word) != 0 || bin_of(word) != bin ||
         !any_free(s, page, word))
       return true;
@@ -211,7 +214,7 @@ bool adopt_orphan(cache& c, std::uint32_t bin, bool despite_hints) noexcept {
     // Acquire: pairs with whoever gave it up. Release: pairs with the next one.
     if (!page_word(s, page).compare_exchange_strong(word, mine, std::memory_order_acq_rel))
       return true;
-    if (!own(c, bin, page)) {
+    if (!own(c, bin, page, mine)) {
       disown(s, page, mine);
       return true;
     }
@@ -243,7 +246,7 @@ bool make_slab(cache& c, std::uint32_t bin, std::uint64_t pages, bool may_grow) 
   // Listed within the critical section: before it, acknowledge would strike it off again, and later
   // not renew it.
   enter(c);
-  if (!own(c, bin, got.page)) {
+  if (!own(c, bin, got.page, word)) {
     leave(c);
     for (std::uint64_t i = 1; i < got.pages; ++i)
       page_word(s, got.page + i).store(0, std::memory_order_relaxed);  // ordered by the run lock
@@ -300,8 +303,7 @@ std::size_t sweep(cache& c, bool orphans_too) noexcept {
           ++at;
           continue;
         }
-        slabs.page[at] = slabs.page[--slabs.count];
-        --c.owned_total;
+        forget(c, bin, at);
       }
       if (n != 0) c.bins[bin] = {&c.nothing, nullptr, 0, 0};
       leave(c);

@@ -88,6 +88,18 @@ struct owned_slabs {
   std::uint32_t next;  // where the rotation goes on
 };
 
+// A slab that this cache owns, in private memory: what freeing one of its blocks needs.
+struct alignas(64) own_slab {
+  std::byte* base;
+  std::uint64_t* bits;
+  std::uint64_t reciprocal;
+  std::uint64_t reciprocal_top;  // reciprocal << 24
+  std::uint32_t remote;          // words from free to remote bits
+  std::uint32_t blocks;
+  std::uint32_t pages;
+  std::uint32_t next_unused;
+};
+
 struct heap_state;
 
 struct cache {
@@ -95,8 +107,13 @@ struct cache {
   std::uint64_t* words;
   std::uint64_t* bits;
   std::byte* pages;
-  std::uint64_t* shared;    // the handle's words
-  std::uint64_t enter_if;   // revocations for which the fast path may enter
+  std::uint64_t* shared;   // the handle's words
+  std::uint64_t enter_if;  // revocations for which the fast path may enter
+  // Which of own[] a page belongs to; 0: none that this cache knows it owns. One entry for each page
+  // of the heap (untouched ones cost nothing), none if there was no address space for it.
+  std::uint32_t* own_of_page;
+  std::uint64_t mapped_pages;
+  own_slab* own;
   std::uint64_t known_end;  // pages known to exist
   std::uint32_t owner;      // handle slot + 1
   std::uint32_t self_fencing;
@@ -107,6 +124,8 @@ struct cache {
   std::uint64_t owned_total;
   std::uint64_t swept_at;  // owned_total when empties were last given back
   std::uint64_t nothing;   // an empty bitmap word
+  std::uint32_t own_room;
+  std::uint32_t own_unused;  // first of a list; 0 is no entry
   cache* next_of_heap;
   cache* next_of_thread;
   std::uint32_t orphan_cursor[bin_count];
@@ -197,7 +216,10 @@ inline void leave(cache& c) noexcept {
 }
 void acknowledge(cache& c) noexcept;
 // Enters a slab into the private list of what this cache owns. false: no private memory.
-[[nodiscard]] bool own(cache& c, std::uint32_t bin, std::uint64_t page) noexcept;
+[[nodiscard]] bool own(cache& c, std::uint32_t bin, std::uint64_t page,
+                       std::uint64_t slab) noexcept;
+// Strikes off entry `at` of what it owns in that bin.
+void forget(cache& c, std::uint32_t bin, std::uint32_t at) noexcept;
 // Where this thread looks for its cache of that heap.
 [[nodiscard]] cache*& cache_slot(const heap_header* of) noexcept;
 

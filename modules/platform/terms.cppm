@@ -148,6 +148,13 @@ export [[nodiscard]] constexpr std::size_t base_alignment(std::size_t capacity_b
   return alignment;
 }
 
+// How much address space fork_private_pages may be asked for when little of it will be touched.
+#if defined(_WIN32)
+export inline constexpr std::size_t largest_sparse_private_bytes = 16_MiB;  // it is all charged
+#else
+export inline constexpr std::size_t largest_sparse_private_bytes = 4_GiB;
+#endif
+
 // Private memory directly below a mapping's first byte: zero at first, this process's own, zero
 // again in a forked child.
 export inline constexpr std::size_t private_area_bytes = 4_KiB;

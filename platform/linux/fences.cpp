@@ -44,8 +44,8 @@ bool heavy_fence() noexcept {
 }
 
 void* fork_private_pages(std::size_t bytes) {
-  void* const got =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const got = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (got == MAP_FAILED) throw std::bad_alloc();
   if (::madvise(got, bytes, MADV_WIPEONFORK) != 0) {
     ::munmap(got, bytes);
