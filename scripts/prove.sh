@@ -1,5 +1,5 @@
 #!/bin/sh
-# Seeded bugs (mutants.sh), then the crash tests in full (label "prove") with the release preset: `./dev prove [CTEST ARGUMENTS]`.
+# Models (tests/models), seeded bugs (mutants.sh), then the crash tests in full (label "prove") with the release preset: `./dev prove [CTEST ARGUMENTS]`.
 #
 # The tests read IPCPP_PROVE=full, which makes them kill at every instruction instead of at a sample. Takes long.
 # Changes: what setup.sh installs, and build/. Fails when building or a test fails; ends with ctest's summary.
@@ -14,7 +14,10 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 configure release
 build_targets tests
 # Seeded bugs first, so that ctest's summary comes last; not when only some tests were asked for.
-[ "$#" -gt 0 ] || "$root/scripts/mutants.sh"
+if [ "$#" -eq 0 ]; then
+  "$root/tests/models/run.sh"
+  "$root/scripts/mutants.sh"
+fi
 IPCPP_PROVE=full
 export IPCPP_PROVE
 run_ctest --label-regex prove --timeout 7200 "$@"

@@ -278,8 +278,9 @@ heap::~heap() {
   while (s.caches != nullptr) close_cache(*s.caches);
   if (s.members->joined()) {
     const participant_id me = s.members->self();
+    // Under the run lock, as by an undertaker: no slab it looks at becomes another one meanwhile.
+    const run_guard guard(s, me);
     free_tracked(s, me);
-    collect_pending(s, me);
   }
   address_map::of_this_process().remove(s.header);
   const bool named = s.anchor != nullptr && s.shared_source;

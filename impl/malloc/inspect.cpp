@@ -24,6 +24,9 @@ namespace ipcpp {
 
 using namespace detail;
 
+// GCC 16 fails to read the module's compiled form at the first use of the header otherwise.
+static_assert(sizeof(heap_header) != 0);
+
 namespace {
 
 [[nodiscard]] std::uint64_t free_bits(const heap_state& s, std::uint64_t page, std::uint64_t slab,

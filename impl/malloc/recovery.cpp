@@ -7,7 +7,7 @@
 //   2 busy = everything: thieves leave the dead one's slabs alone from now on
 //   3 an allocate_to or free_from under way is resolved
 //   4 each slab: a new generation (a thief that decided before 2 is too late, or was first), merged,
-//     then nobody's, or pending if no block of it is in use
+//     then nobody's, or held and pending if no block of it is in use
 //   5 each held run: pending
 //   6 the process's tracked blocks are freed
 // A pending run is joined to the free ones when the run lock is released.
@@ -57,10 +57,14 @@ void recover_handle(heap_state& s, std::uint32_t owner, std::uint64_t* words) no
         const std::uint64_t renewed = passed_on(word, owner);
         if (page_word(s, page).compare_exchange_strong(word, renewed, std::memory_order_acq_rel)) {
           merge(s, page, renewed);
-          if (all_merged_free(s, page, renewed))
-            make_pending(s, page, 0, pages);
-          else
+          if (all_merged_free(s, page, renewed)) {
+            // As in dissolve: whoever comes next, without burying, sees no slab without its parts.
+            const std::uint64_t held = run_word(page_kind::held, pages, 0, owner);
+            page_word(s, page).store(held, std::memory_order_release);
+            make_pending(s, page, held, pages);
+          } else {
             disown(s, page, renewed);
+          }
         }
       }
     }

@@ -136,10 +136,15 @@ void count_recommitted(heap_state& s, std::uint64_t pages) noexcept {
   count_footprint(s);
 }
 
-[[nodiscard]] bool within_limit(const heap_state& s, std::uint64_t pages) noexcept {
+// Committed with each page: its word and its block bits.
+[[nodiscard]] std::uint64_t metadata_per_page(const heap_state& s) noexcept {
+  return s.header->sparse != 0 ? 8 + 64 : 0;
+}
+
+[[nodiscard]] bool within_limit(const heap_state& s, std::uint64_t bytes) noexcept {
   const std::uint64_t limit =
       in_heap(s.header->footprint_limit).load(std::memory_order_relaxed);  // a number of its own
-  return limit == 0 || footprint_of(s) + (pages << page_shift) <= limit;
+  return limit == 0 || footprint_of(s) + bytes <= limit;
 }
 
 // The free run that ends where the pages end.
@@ -167,7 +172,7 @@ void count_recommitted(heap_state& s, std::uint64_t pages) noexcept {
       std::min(std::max(least, std::clamp(end / 16, first_growth_pages, most_growth_pages)), room);
   std::uint64_t granted = 0;
   for (; granted == 0; step = least) {
-    if (within_limit(s, step)) {
+    if (within_limit(s, step * (page_size_bytes + metadata_per_page(s)))) {
       if (header.sparse != 0) {
         const std::size_t from = s.source_skip;
         if (s.source.commit(s.source.object, from + header.words_at + end * 8, step * 8) &&
@@ -244,7 +249,7 @@ void count_recommitted(heap_state& s, std::uint64_t pages) noexcept {
                          run_use use) noexcept {
   const std::uint64_t flags = flags_of(word_at(s, from.page)) & decommitted_flag;
   if (flags != 0) {
-    if (!within_limit(s, pages) || !commit_pages(s, page, pages)) return false;
+    if (!within_limit(s, pages << page_shift) || !commit_pages(s, page, pages)) return false;
     count_recommitted(s, pages);
   }
   remove(s, from.page, from.pages);
@@ -468,7 +473,7 @@ bool resize_run(heap_state& s, participant_id as, std::uint64_t page,
   // As part of what it grows into it is held by nobody: the commit is the block's own word.
   const std::uint64_t flags = flags_of(word_at(s, next)) & decommitted_flag;
   if (flags != 0) {
-    if (!within_limit(s, more) || !commit_pages(s, next, more)) return false;
+    if (!within_limit(s, more << page_shift) || !commit_pages(s, next, more)) return false;
     count_recommitted(s, more);
   }
   remove(s, right.page, right.pages);
@@ -573,7 +578,8 @@ std::uint64_t longest_run(heap_state& s, participant_id as, bool may_grow) noexc
   const std::uint64_t limit = in_heap(s.header->footprint_limit).load(std::memory_order_relaxed);
   if (limit != 0) {
     const std::uint64_t now = footprint_of(s);
-    more = std::min(more, now < limit ? (limit - now) >> page_shift : 0);
+    more =
+        std::min(more, now < limit ? (limit - now) / (page_size_bytes + metadata_per_page(s)) : 0);
   }
   return std::max(longest, last_free(s).pages + more);
 }
@@ -583,7 +589,7 @@ std::uint64_t footprint_of(const heap_state& s) noexcept {
   const std::uint64_t end = in_heap(header.end_page).load(std::memory_order_relaxed);  // a number
   const std::uint64_t away = in_heap(header.decommitted_pages).load(std::memory_order_relaxed);
   return header.metadata_bytes + ((end - std::min(end, away)) << page_shift) +
-         (header.sparse != 0 ? end * (8 + 64) : 0);
+         end * metadata_per_page(s);
 }
 
 bool grow_first(heap_state& s) noexcept {

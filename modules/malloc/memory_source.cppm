@@ -12,7 +12,8 @@
 //
 //   commit(offset, bytes)    bool: commits a range anywhere below capacity(); idempotent
 //   release(offset, bytes)   size_t: gives committed memory back; how many bytes went
-//   adopt(end)               bool: makes what others committed below `end` accessible here
+//   adopt(end)               bool: makes what others committed below `end` accessible here; false if
+//                            nobody can have committed that much
 //
 // object_source is a source over a mapped shared object, with all of them.
 module;
@@ -83,7 +84,8 @@ export class object_source {
     return 0;
   }
   [[nodiscard]] bool adopt(std::size_t end) noexcept {
-    return end <= capacity() && place_->adopt(first_ + end);
+    return end <= capacity() && first_ + end <= place_->backed_bytes() &&
+           place_->adopt(first_ + end);
   }
 
  private:

@@ -5,11 +5,11 @@
 // no common address. Null is 1: nothing that is aligned lies one byte behind a pointer, while 0
 // must stay "points at itself" (the sentinel of an empty list).
 //
-// Dereferencing adds and nothing else; only get(), the comparisons and the conversion to bool look
-// for null. Copying recomputes the distance, so the type is not trivially copyable: no memcpy, no
-// std::atomic, no messages (heap_ptr is for those). Meets the requirements on an allocator's
-// pointer: a contiguous iterator, rebindable, convertible to offset_ptr<const T> and to and from
-// offset_ptr<void>.
+// Dereferencing adds and nothing else; only get(), to_address, adding, the comparisons and the
+// conversion to bool look for null. Copying recomputes the distance, so the type is not trivially
+// copyable: no memcpy, no std::atomic, no messages (heap_ptr is for those). Meets the requirements on
+// an allocator's pointer: a contiguous iterator, rebindable, convertible to offset_ptr<const T> and
+// to and from offset_ptr<void>.
 module;
 
 #include <compare>
@@ -24,11 +24,44 @@ export module ipcpp.malloc:offset_ptr;
 
 namespace ipcpp {
 
-export template <class T>
-class offset_ptr {
+namespace detail {
+
+// The word itself, one class whatever it leads to: only so may an offset_ptr<int> be read as an
+// offset_ptr<const int>, which is what a pointer to it that became a pointer to const does.
+class distance_word {
+ public:
   static constexpr std::int64_t null = 1;
 
+  [[nodiscard]] std::int64_t get() const noexcept { return distance_; }
+  void set(std::int64_t distance) noexcept { distance_ = distance; }
+
+ private:
+  std::int64_t distance_ = null;
+};
+
+// int* for offset_ptr<int>, and so on inside.
+template <class T>
+struct raw_type {
+  using type = T;
+};
+template <class T>
+  requires requires { typename T::is_offset_ptr_to; }
+struct raw_type<T> {
+  using type = typename raw_type<typename T::is_offset_ptr_to>::type*;
+};
+template <class T>
+struct raw_type<const T> {
+  using type = const typename raw_type<T>::type;
+};
+
+}  // namespace detail
+
+export template <class T>
+class offset_ptr {
+  static constexpr std::int64_t null = detail::distance_word::null;
+
  public:
+  using is_offset_ptr_to = T;
   using element_type = T;
   using value_type = std::remove_cv_t<T>;
   using difference_type = std::ptrdiff_t;
@@ -49,6 +82,15 @@ class offset_ptr {
   offset_ptr(const offset_ptr<U>& other) noexcept {
     point_at(other.get());
   }
+  // offset_ptr<offset_ptr<int>> to offset_ptr<const offset_ptr<const int>>, as int** to
+  // const int* const*.
+  template <class U>
+    requires(!std::convertible_to<U*, T*> &&
+             std::convertible_to<typename detail::raw_type<U>::type*,
+                                 typename detail::raw_type<T>::type*>)
+  offset_ptr(const offset_ptr<U>& other) noexcept {
+    point_at(reinterpret_cast<T*>(other.get()));
+  }
   // What static_cast does for raw pointers: from void to T, from base to derived.
   template <class U>
     requires(!std::convertible_to<U*, T*> && requires(U* p) { static_cast<T*>(p); })
@@ -61,7 +103,7 @@ class offset_ptr {
     return *this;
   }
   offset_ptr& operator=(std::nullptr_t) noexcept {
-    distance_ = null;
+    word_.set(null);
     return *this;
   }
   ~offset_ptr() = default;
@@ -72,8 +114,8 @@ class offset_ptr {
     return offset_ptr(std::addressof(target));
   }
 
-  [[nodiscard]] T* get() const noexcept { return distance_ == null ? nullptr : unchecked(); }
-  explicit operator bool() const noexcept { return distance_ != null; }
+  [[nodiscard]] T* get() const noexcept { return word_.get() == null ? nullptr : unchecked(); }
+  explicit operator bool() const noexcept { return word_.get() != null; }
 
   // Precondition of these three: not null.
   [[nodiscard]] reference operator*() const noexcept
@@ -81,7 +123,6 @@ class offset_ptr {
   {
     return *unchecked();
   }
-  // Also called by std::to_address on a pointer past the end, never on null by conforming code.
   [[nodiscard]] T* operator->() const noexcept
     requires(!std::is_void_v<T>)
   {
@@ -96,7 +137,7 @@ class offset_ptr {
   offset_ptr& operator+=(difference_type n) noexcept
     requires(!std::is_void_v<T>)
   {
-    distance_ += n * static_cast<std::int64_t>(sizeof(T));
+    word_.set(word_.get() + n * static_cast<std::int64_t>(sizeof(T)));
     return *this;
   }
   offset_ptr& operator-=(difference_type n) noexcept
@@ -116,29 +157,30 @@ class offset_ptr {
     --*this;
     return before;
   }
+  // Null plus 0 is null: containers compute the position in an empty vector like that.
   friend offset_ptr operator+(const offset_ptr& p, difference_type n) noexcept {
-    return offset_ptr(p.unchecked() + n);
+    return offset_ptr(p.get() + n);
   }
   friend offset_ptr operator+(difference_type n, const offset_ptr& p) noexcept {
-    return offset_ptr(p.unchecked() + n);
+    return offset_ptr(p.get() + n);
   }
   friend offset_ptr operator-(const offset_ptr& p, difference_type n) noexcept {
-    return offset_ptr(p.unchecked() - n);
+    return offset_ptr(p.get() - n);
   }
 
  private:
   // Through integers: the two addresses belong to different objects, which pointer arithmetic must not cross.
   void point_at(T* target) noexcept {
     const auto to = reinterpret_cast<std::uintptr_t>(target);
-    distance_ =
-        to == 0 ? null : static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(this));
+    word_.set(to == 0 ? null
+                      : static_cast<std::int64_t>(to - reinterpret_cast<std::uintptr_t>(this)));
   }
   [[nodiscard]] T* unchecked() const noexcept {
     return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(this) +
-                                static_cast<std::uintptr_t>(distance_));
+                                static_cast<std::uintptr_t>(word_.get()));
   }
 
-  std::int64_t distance_ = null;
+  detail::distance_word word_;
 };
 static_assert(sizeof(offset_ptr<int>) == 8 && std::is_standard_layout_v<offset_ptr<int>>);
 
@@ -161,6 +203,24 @@ export template <class T, class U>
 }
 
 }  // namespace ipcpp
+
+// For the sake of to_address, which libraries call on the null pointers of empty containers, while
+// operator-> does not look for null.
+template <class T>
+struct std::pointer_traits<ipcpp::offset_ptr<T>> {
+  using pointer = ipcpp::offset_ptr<T>;
+  using element_type = T;
+  using difference_type = std::ptrdiff_t;
+  template <class U>
+  using rebind = ipcpp::offset_ptr<U>;
+
+  template <class U = T>
+    requires(!std::is_void_v<U>)
+  [[nodiscard]] static pointer pointer_to(U& target) noexcept {
+    return pointer::pointer_to(target);
+  }
+  [[nodiscard]] static T* to_address(const pointer& p) noexcept { return p.get(); }
+};
 
 template <class T>
 struct std::hash<ipcpp::offset_ptr<T>> {

@@ -23,8 +23,9 @@
 //                     object, and stay; new ones are zero. false: the system refuses, nothing is
 //                     lost, never a SIGBUS later. Idempotent. Several processes may do it at once.
 //   adopt(end)        Makes the bytes below end, committed by anyone, accessible here. Cheap when
-//                     there is nothing to do. false: they were not all committed, where that can be
-//                     told.
+//                     there is nothing to do.
+//   backed_bytes      Bytes from here on were never committed by anyone; capacity() where the system
+//                     cannot tell.
 //   release           Returns how many bytes went back to the system; commit them before they are
 //                     touched again.
 //   private_area      private_area_bytes directly below base(): zero at first, private, zero again
@@ -102,6 +103,7 @@ concept mapping_contract =
       { place.commit(n, n) } -> std::same_as<bool>;
       { place.release(n, n) } -> std::same_as<std::size_t>;
       { place.adopt(n) } noexcept -> std::same_as<bool>;
+      { constant.backed_bytes() } noexcept -> std::same_as<std::size_t>;
     };
 
 template <class Slot, class Mapping>

@@ -252,17 +252,18 @@ std::size_t mapping::release(std::size_t offset, std::size_t bytes) {
 
 bool mapping::adopt(std::size_t end) noexcept {
   if (end > capacity()) return false;
-  if (!stepped()) {
-    // Nothing to map; but bytes beyond the end of the file were never committed by anyone.
-    struct stat facts{};
-    return ::fstat(object_.native_handle(), &facts) == 0 &&
-           static_cast<std::uint64_t>(facts.st_size) >= end;
-  }
-  if (end == 0) return true;
+  if (!stepped() || end == 0) return true;
   const std::uint32_t last = step_of(end - 1, object_.stored_.prologue.first_step_bytes);
   for (std::uint32_t step = 0; step <= last; ++step)
     if (map_step(step, false) != 0) return false;
   return true;
+}
+
+std::size_t mapping::backed_bytes() const noexcept {
+  struct stat facts{};
+  if (stepped() || ::fstat(object_.native_handle(), &facts) != 0) return capacity();
+  const auto bytes = static_cast<std::size_t>(facts.st_size);
+  return bytes < capacity() ? bytes : capacity();
 }
 
 }  // namespace ipcpp::platform

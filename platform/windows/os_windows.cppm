@@ -227,6 +227,7 @@ export class mapping {
   [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);
   std::size_t release(std::size_t offset, std::size_t bytes);
   [[nodiscard]] bool adopt(std::size_t end) noexcept;
+  [[nodiscard]] std::size_t backed_bytes() const noexcept { return capacity(); }  // nobody tells
 
  private:
   mapping(shared_object object, std::byte* base) noexcept

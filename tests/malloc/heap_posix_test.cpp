@@ -21,13 +21,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-import ipcpp;
-import ipcpp.platform;
-
-#include "heaps.hpp"
 #include "objects.hpp"
 #include "posix_process.hpp"
 #include "roles.hpp"
+
+// clang-format off
+#include "heaps.hpp"
+// clang-format on
+
+import ipcpp;
+import ipcpp.platform;
 
 namespace platform = ipcpp::platform;
 using namespace ipcpp::literals;

@@ -13,12 +13,15 @@
 #include <utility>
 #include <vector>
 
-import ipcpp;
-import ipcpp.platform;
-
-#include "heaps.hpp"
 #include "objects.hpp"
 #include "roles.hpp"
+
+// clang-format off
+#include "heaps.hpp"
+// clang-format on
+
+import ipcpp;
+import ipcpp.platform;
 
 namespace platform = ipcpp::platform;
 using namespace ipcpp::literals;
@@ -133,6 +136,7 @@ TEST(HeapProcesses, EachFreesWhatTheOtherAllocated) {
   for (const std::size_t bytes : {100UL, 20'000UL, 200'000UL}) {
     const std::uint64_t theirs = std::stoull(ask(other, "allocate " + std::to_string(bytes)));
     std::byte* const p = own.place->base() + theirs;
+    ASSERT_TRUE(own.heap->contains(p));  // where steps are mapped one by one, this maps what is new
     EXPECT_EQ(p[bytes - 1], std::byte{0x5a});
     own.heap->deallocate(p);
     void* const mine = own.heap->allocate(bytes);
@@ -148,6 +152,7 @@ TEST(HeapProcesses, WhatOneGrewTheOthersUse) {
   test::child other = start_guest(own);
   for (int i = 0; i < 20; ++i) {
     const std::uint64_t theirs = std::stoull(ask(other, "allocate 4000000"));
+    ASSERT_TRUE(own.heap->contains(own.place->base() + theirs));
     own.place->base()[theirs + 3'999'999] = std::byte{1};
     void* const mine = own.heap->allocate(4'000'000);
     std::memset(mine, 1, 4'000'000);

@@ -18,11 +18,14 @@
 #include <utility>
 #include <vector>
 
+#include "objects.hpp"
+
+// clang-format off
+#include "heaps.hpp"
+// clang-format on
+
 import ipcpp;
 import ipcpp.platform;
-
-#include "heaps.hpp"
-#include "objects.hpp"
 
 using namespace ipcpp::literals;
 

@@ -108,7 +108,7 @@ const mutation mutations[] = {
     {"hint looked at relaxed", [] { protocol.hint_looks = relaxed; }},
     {"hint cleared relaxed", [] { protocol.hint_clears = relaxed; }},
     {"the adopter reads the page word acquire", [] { protocol.adopt_reads = acquire; }},
-    {"hints without seq_cst (as written on 2026-11-23)", weaken_hints},
+    {"hints without seq_cst (once so written)", weaken_hints},
 };
 
 }  // namespace

@@ -89,9 +89,9 @@ const mutation mutations[] = {
     {"a thief without heavy fences does not look who fences itself",
      [] { protocol.thief_heeds_self_fencing = false; }},
     {"the fast path goes on when fences were demanded", [] { protocol.demand_is_obeyed = false; }},
-    {"make_slab lists the slab before it enters (as written on 2026-11-23)",
+    {"make_slab lists the slab before it enters (once so written)",
      [] { protocol.made_slab_listed_inside = false; }},
-    {"the thief does not look at the handle again (as written on 2026-11-23)",
+    {"the thief does not look at the handle again (once so written)",
      [] { protocol.thief_checks_handle = false; }},
 };
 

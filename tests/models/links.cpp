@@ -325,9 +325,9 @@ const mutation mutations[] = {
        choices.announce_order = relaxed;
        choices.set_link_order = relaxed;
      }},
-    {"sequences begin at 0 in the next owner's handle (as written on 2026-11-23)",
+    {"sequences begin at 0 in the next owner's handle (once so written)",
      [] { choices.sequence_goes_on = false; }},
-    {"takers do not retire frees (as written on 2026-11-23)",
+    {"takers do not retire frees (once so written)",
      [] { choices.takers_retire_frees = false; }},
 };
 

@@ -19,7 +19,7 @@
 // of its program it is; then a fence of the caller. That is what happens, not an approximation by
 // symmetric fences in the fast path (which would place the victim's fence at fixed points).
 //
-// Mutations called "as written on DATE" are what impl/malloc did that day: bugs that these models found.
+// Mutations called "once so written" are what impl/malloc did before these models found it wrong.
 // The protocol here (mutation 0) has the repair that the model was checked with.
 #pragma once
 

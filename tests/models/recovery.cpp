@@ -96,7 +96,7 @@ const mutation mutations[] = {
     {"the thief issues no heavy fence", [] { protocol.thief_fences = false; }},
     {"the thief does not look at busy", [] { protocol.thief_heeds_busy = false; }},
     {"busy = 0 is relaxed", [] { protocol.leave_order = relaxed; }},
-    {"the thief does not look at the handle again (as written on 2026-11-23)",
+    {"the thief does not look at the handle again (once so written)",
      [] { protocol.thief_checks_handle = false; }},
 };
 

@@ -276,11 +276,11 @@ const mutation mutations[] = {
     {"taking over does not count", [] { choices.hands_counted = false; }},
     {"who takes over does not mend", [] { choices.mends = false; }},
     {"an undertaker's lock is taken over", [] { choices.undertakers_attend = false; }},
-    {"the undertaker sets no flag (as written on 2026-11-23)",
+    {"the undertaker sets no flag (once so written)",
      [] { choices.undertaker_flags = false; }},
-    {"collecting reads the page words relaxed (as written on 2026-11-23)",
+    {"collecting reads the page words relaxed (once so written)",
      [] { choices.collect_load = relaxed; }},
-    {"changes of hands begin at 0 with each holder (as written on 2026-11-23)",
+    {"changes of hands begin at 0 with each holder (once so written)",
      [] { choices.hands_go_on = false; }},
 };
 

@@ -1,6 +1,14 @@
-// Heaps for tests. Include after <gtest/gtest.h> and the standard headers; import ipcpp and
-// ipcpp.platform after it and before use.
+// Heaps for tests. Include it last: it imports ipcpp and ipcpp.platform, and includes come before
+// imports.
 #pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <new>
+
+import ipcpp;
+import ipcpp.platform;
 
 // A heap in an unnamed shared object of its own.
 struct object_heap {
