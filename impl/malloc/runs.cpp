@@ -329,7 +329,10 @@ run_guard::run_guard(heap_state& s, participant_id as, bool for_the_dead) noexce
     const participant_id holder = holder_of(seen);
     // An undertaker that finds its dead one holding the lock is alone in speaking for it.
     const bool own = for_the_dead && holder == as;
-    if (own || (turn % 64 == 0 && !s.members->attended(holder))) {
+    // Nobody leaves with the lock: a holder that is no participant is a dead one's, or damage.
+    const bool nobodys = turn % 64 == 0 && (s.members->probe(holder) == vitality::left ||
+                                            !s.members->attended(holder));
+    if (own || nobodys) {
       // Acquire: pairs with the dead holder's stores, which the kernel made visible.
       if (lock.compare_exchange_strong(seen, held_by(as, seen), std::memory_order_acq_rel)) {
         mend(s, holder);

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -235,4 +236,97 @@ TEST(HeapLimits, AFullFileSystemIsBadAllocAndNeverASigbus) {
   });
   if (status == 77) GTEST_SKIP() << "no mount namespace here";
   EXPECT_EQ(status, 0);
+}
+
+TEST(HeapMisuse, ByDefaultItEndsTheProcessWithAMessage) {
+  int said[2];
+  ASSERT_EQ(::pipe(said), 0);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(said[1], 2);
+    platform::mapping place =
+        platform::mapping::map(platform::shared_object::create({.capacity_bytes = 1_MiB}));
+    ipcpp::object_source source(place);
+    auto heap = ipcpp::heap::create(source);
+    void* const p = heap.allocate(100);
+    heap.deallocate(p);
+    heap.deallocate(p);
+    ::_exit(0);
+  }
+  ::close(said[1]);
+  std::string message(1000, '\0');
+  message.resize(static_cast<std::size_t>(
+      std::max<ssize_t>(0, ::read(said[0], message.data(), message.size()))));
+  ::close(said[0]);
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+  EXPECT_NE(message.find("expected a block in use, found one already free"), std::string::npos)
+      << message;
+}
+
+namespace {
+
+// Uses a heap whose own data somebody overwrote. Whatever is found is an error or bad_alloc.
+void use_damaged(ipcpp::heap& heap, std::mt19937& random, std::vector<void*>& blocks) {
+  const auto attempt = [](auto&& f) {
+    try {
+      f();
+    } catch (const ipcpp::error&) {
+    } catch (const std::bad_alloc&) {
+    }
+  };
+  for (int i = 0; i < 300; ++i) {
+    attempt([&] { blocks.push_back(heap.allocate(random() % (i % 9 == 0 ? 100'000 : 2000))); });
+    if (random() % 2 != 0 && !blocks.empty()) {
+      std::swap(blocks[random() % blocks.size()], blocks.back());
+      attempt([&] { heap.deallocate(blocks.back()); });
+      blocks.pop_back();
+    }
+    if (i % 50 == 0) {
+      attempt([&] { (void)heap.check(); });
+      attempt([&] { (void)heap.statistics(); });
+      attempt([&] { heap.visit([](const ipcpp::block_info&) {}); });
+      attempt([&] { heap.trim(); });
+      attempt([&] { heap.recover(); });
+    }
+  }
+}
+
+}  // namespace
+
+TEST(HeapDamage, WordsOverwrittenByABuggyPeerAreNeverFollowedOutOfTheHeap) {
+  const unsigned rounds = test::prove_in_full() ? 5000 : 300;
+  for (unsigned round = 0; round < rounds; ++round) {
+    const int status = test::in_forked_child([&] {
+      ::alarm(30);
+      std::mt19937 random(round);
+      object_heap own(1_MiB);
+      std::vector<void*> blocks;
+      use_damaged(own.heap, random, blocks);
+      // Anything between the heap's fixed part and its first page: counters, lock, index, words, bits.
+      auto* const first = reinterpret_cast<std::uint64_t*>(own.heap.header());
+      const std::size_t words = own.heap.statistics().metadata_bytes / 8 - 16;
+      const std::size_t from = 16;
+      for (unsigned n = 1 + random() % 8; n != 0; --n) {
+        std::uint64_t& word = first[from + random() % (words - from)];
+        switch (random() % 4) {
+          case 0:
+            word ^= std::uint64_t{1} << random() % 64;
+            break;
+          case 1:
+            word = 0;
+            break;
+          case 2:
+            word = ~std::uint64_t{0};
+            break;
+          default:
+            word = std::uint64_t{random()} << 32 | random();
+        }
+      }
+      use_damaged(own.heap, random, blocks);
+      return 0;
+    });
+    ASSERT_EQ(status, 0) << "round " << round;
+  }
 }
