@@ -269,6 +269,7 @@ heap heap::join(const source_functions& source, misuse on_misuse) {
         *state->anchor, rounded(platform::first_usable_byte, platform::line_stride)));
   }
   take_part(*state);
+  (void)end_page(*state);  // maps what others committed so far
   return heap(state.release());
 }
 

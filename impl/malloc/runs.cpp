@@ -557,9 +557,15 @@ std::size_t trim_runs(heap_state& s, cache& c, std::size_t keep) noexcept {
       const run_use use{page_kind::held, decommitted_flag, c.owner};
       if (!carve(s, found, found.page, found.pages, use)) return given;
     }
-    given += s.source.release(s.source.object,
-                              s.source_skip + s.header->pages_at + (found.page << page_shift),
-                              found.pages << page_shift);
+    const std::size_t went = s.source.release(
+        s.source.object, s.source_skip + s.header->pages_at + (found.page << page_shift),
+        found.pages << page_shift);
+    given += went;
+    if (went == 0) {  // a system that takes nothing back: the pages are committed still
+      set_word(s, found.page, run_word(page_kind::held, found.pages, 0, c.owner));
+      give_run(s, as, found.page);
+      return given;
+    }
     give_run(s, as, found.page);
     from = found.page + found.pages;
   }

@@ -59,14 +59,17 @@ struct shelf {
 
 constexpr std::uint64_t mark = 0x5ca1ab1e00000000;
 
+// The size first: asking for it maps what others committed, where that takes a mapping.
 void label(ipcpp::heap& heap, void* block, std::uint64_t number) {
+  const std::size_t last = heap.usable_size(block) / 8 - 1;
   auto* const words = static_cast<std::uint64_t*>(block);
   words[0] = mark | number;
-  words[heap.usable_size(block) / 8 - 1] = mark | number;
+  words[last] = mark | number;
 }
 bool labelled(ipcpp::heap& heap, void* block, std::uint64_t number) {
+  const std::size_t last = heap.usable_size(block) / 8 - 1;
   const auto* const words = static_cast<std::uint64_t*>(block);
-  return words[0] == (mark | number) && words[heap.usable_size(block) / 8 - 1] == (mark | number);
+  return words[0] == (mark | number) && words[last] == (mark | number);
 }
 
 class worker {

@@ -32,12 +32,13 @@ namespace {
 struct named_heap {
   explicit named_heap(std::size_t capacity_bytes, const ipcpp::heap_options& options = {})
       : name(test::unique_name()) {
-    auto object = platform::shared_object::create({.capacity_bytes = capacity_bytes});
-    place = std::make_unique<platform::mapping>(platform::mapping::map(object.again()));
+    object = std::make_unique<platform::shared_object>(
+        platform::shared_object::create({.capacity_bytes = capacity_bytes}));
+    place = std::make_unique<platform::mapping>(platform::mapping::map(object->again()));
     source = std::make_unique<ipcpp::object_source>(*place);
     heap = std::make_unique<ipcpp::heap>(
         ipcpp::heap::create(*source, object_heap::with_throwing_misuse(options)));
-    object.publish(name);
+    object->publish(name);
   }
   named_heap(named_heap&&) = default;
   ~named_heap() {
@@ -45,6 +46,7 @@ struct named_heap {
     if (!name.empty()) platform::shared_object::remove(name);
   }
   std::string name;
+  std::unique_ptr<platform::shared_object> object;  // on Windows the name lives as long as this
   std::unique_ptr<platform::mapping> place;
   std::unique_ptr<ipcpp::object_source> source;
   std::unique_ptr<ipcpp::heap> heap;

@@ -270,7 +270,11 @@ TEST(Heap, TrimGivesFreePagesBackAndTheyCanBeUsedAgain) {
   const std::size_t before = own.heap.footprint();
   for (void* const p : blocks) own.heap.deallocate(p);
   const std::size_t given = own.heap.trim();
+#if defined(_WIN32)
+  EXPECT_EQ(given, 0u);  // the system takes nothing back, and nothing is lost by asking
+#else
   EXPECT_GT(given, 15_MiB);
+#endif
   EXPECT_LE(own.heap.footprint(), before - given);
   EXPECT_TRUE(fine(own.heap));
   EXPECT_TRUE(filled(kept, 100'000, 9));

@@ -1,0 +1,30 @@
+// What the heap's crash tests have in common. Include as heap_frames.hpp, which it includes.
+#pragma once
+
+#include "heap_frames.hpp"
+#include "roles.hpp"
+#include "single_step.hpp"
+
+struct CrashHeap : testing::Test {
+  crash::one_processor here;
+  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
+
+  void SetUp() override {
+    if (const std::string reason = crash::why_not(); !reason.empty()) GTEST_SKIP() << reason;
+  }
+  void say(const char* what, const crash::heap_frames& frames) const {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+    std::printf(
+        "%s: %zu states looked at of %zu instructions; all memory taken %zu times, the run lock "
+        "taken over %zu times; %.1f s, %.0f us a state\n",
+        what, frames.states, frames.instructions, frames.exhausted, frames.taken_over, took.count(),
+        took.count() * 1e6 / static_cast<double>(frames.states + 1));
+    frames.where.print(what, test::prove_in_full());
+  }
+  // Functions that were inlined everywhere are looked at in other builds.
+  static void expect_stops_in(const crash::heap_frames& frames,
+                              std::initializer_list<const char*> functions) {
+    for (const char* const name : functions)
+      EXPECT_NE(frames.where.in(name), 0) << "never stopped in " << name;
+  }
+};

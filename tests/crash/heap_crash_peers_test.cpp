@@ -1,0 +1,273 @@
+// The heap under death at every instruction, with others at work while the victim stands still: they
+// free its blocks, take its slabs away, leave and come again in its sight, and are in nobody's way.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+import ipcpp;
+import ipcpp.platform;
+
+#include "heap_crash_fixture.hpp"
+
+using namespace ipcpp::literals;
+using crash::heap_image;
+using crash::journal;
+
+namespace {
+
+// What peers do while the victim stands still.
+class peers {
+ public:
+  explicit peers(crash::heap_frames& frames) : frames_(&frames) {}
+
+  // Frees what it can of anybody's, allocates from what it has: no step of it needs the run lock,
+  // so whatever the victim holds it gets through.
+  void work_small() {
+    const crash::deadline soon("a peer's small blocks, the victim stopped", 30);
+    crash::worker& me = frames_->peer();
+    for (unsigned n = 0; n < 4; ++n) {
+      const unsigned i = crash::worker::at(1, static_cast<unsigned>(me.random(100)));
+      if (free_to_touch(i) && small(i)) me.free(i);
+      ++freed_;
+    }
+    for (unsigned i = 0; i < 8; ++i) {
+      if (me.has(me.mine(i)))
+        me.free(me.mine(i));
+      else if (has_free_block(i % 2 == 0 ? 112 : 208))
+        me.allocate(me.mine(i), i % 2 == 0 ? 100 : 200);
+    }
+  }
+
+  // Wants more than there is, so takes what the victim caches; keeps a little of it.
+  void rob(std::size_t bytes) {
+    if (!frames_->lock_is_free()) return;
+    const crash::deadline soon("a peer's harvest, the victim stopped", 60);
+    crash::worker& me = frames_->peer();
+    me.fill(100, 390, 4096);
+    const unsigned got = me.fill(20, 60, bytes);
+    ++robberies_;
+    me.free_all(100, 390);
+    me.free_all(20 + (got - 20) / 2, 60);
+    if (me.random(4) == 0) me.free_all(20, 60);
+  }
+
+  // A thread ends and another one begins: it may get the same handle.
+  void renew_companion() {
+    if (!frames_->lock_is_free()) return;
+    const crash::deadline soon("a peer's thread, the victim stopped", 60);
+    friend_.reset();
+    if (!frames_->lock_is_free()) return;
+    friend_ = std::make_unique<crash::companion>(*frames_, 3);
+    friend_->does([](crash::worker& w) {
+      w.free_all(0, 20);
+      for (unsigned i = 0; i < 6; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
+      w.free(w.mine(1));
+      w.free(w.mine(2));
+    });
+    ++renewals_;
+  }
+  // It allocates from what it believes to have.
+  void companion_works() {
+    if (!friend_ || !frames_->lock_is_free()) return;
+    friend_->does([](crash::worker& w) {
+      for (unsigned i = 0; i < 4; ++i) {
+        if (w.has(w.mine(i)))
+          w.free(w.mine(i));
+        else
+          w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
+      }
+    });
+  }
+
+  void something() {
+    switch (frames_->peer().random(5)) {
+      case 0:
+        rob(frames_->peer().random(2) == 0 ? 100 : 200);
+        break;
+      case 1:
+        renew_companion();
+        break;
+      case 2:
+        companion_works();
+        break;
+      default:
+        work_small();
+    }
+    frames_->peer().check_marks();
+  }
+  void end() { friend_.reset(); }
+  void print() const {
+    std::printf("  peers: %zu blocks freed, %zu robberies, %zu threads\n", freed_, robberies_,
+                renewals_);
+  }
+
+ private:
+  bool free_to_touch(unsigned i) const {
+    for (const journal::work& one : frames_->notes().of)
+      if (one.what != crash::doing::nothing && one.index == i) return false;
+    return frames_->notes().blocks[i].at != 0 && frames_->notes().blocks[i].mark != 0 &&
+           frames_->notes().blocks[i].tracked_by == 0;
+  }
+  bool small(unsigned i) const { return frames_->notes().blocks[i].bytes <= 32768; }
+  // Its own slabs have one, so it comes without a run. This thread's cache was the first handle.
+  bool has_free_block(std::size_t bytes) const {
+    const heap_image image = frames_->image_of_a();
+    bool found = frames_->lock_is_free();
+    image.each_run([&](std::uint64_t page, std::uint64_t word) {
+      if (heap_image::kind(word) != heap_image::slab || heap_image::owner(word) != 1 ||
+          heap_image::tracked(word) ||
+          heap_image::class_bytes(heap_image::class_of(word)) != bytes)
+        return;
+      for (std::uint64_t i = 0; i * 64 < heap_image::blocks(word); ++i)
+        found = found || image.free_bits(page, word, i) != 0;
+    });
+    return found;
+  }
+
+  crash::heap_frames* frames_;
+  std::unique_ptr<crash::companion> friend_;
+  std::size_t freed_ = 0;
+  std::size_t robberies_ = 0;
+  std::size_t renewals_ = 0;
+};
+
+struct CrashHeapPeers : CrashHeap {
+  // Lets the peers act at each new address once, and now and then.
+  void play(crash::heap_frames& frames, peers& others, unsigned every, unsigned one_in,
+            const std::function<void(crash::worker&)>& body, std::size_t most) {
+    std::unordered_set<std::uint64_t> acted;
+    const std::uint64_t salt = frames.peer().random(64);
+    auto victim = frames.start(1, body, 3);
+    const std::size_t begin = frames.instructions;
+    frames.step(*victim, {.who = 1,
+                          .every = every,
+                          .until = [&] { return frames.instructions - begin > most; },
+                          .at_stop = [&](std::uint64_t address) {
+                            const bool fresh = !acted.contains(address) &&
+                                               (test::prove_in_full() || address % 64 == salt);
+                            if (!fresh && frames.peer().random(one_in) != 0) return;
+                            acted.insert(address);
+                            others.something();
+                          }});
+    victim.reset();
+    others.end();
+    EXPECT_TRUE(frames.settle(1));
+  }
+};
+
+}  // namespace
+
+TEST_F(CrashHeapPeers, OthersFreeRobAndLeaveAroundAVictimStoppedAnywhere) {
+  crash::heap_frames frames(256_KiB);
+  peers others(frames);
+  play(frames, others, 40, 3000,
+       [](crash::worker& w) {
+         for (unsigned n = 0; n < 100000; ++n) w.something(0, 40, 0);
+       },
+       test::prove_in_full() ? 2'000'000 : 200'000);
+  others.print();
+  say("peers at random stops", frames);
+}
+
+TEST_F(CrashHeapPeers, TheSlabAVictimIsAtIsNotTakenFromIt) {
+  crash::heap_frames frames(256_KiB);
+  peers others(frames);
+  play(frames, others, 40, 400,
+       [](crash::worker& w) {
+         for (unsigned n = 0; n < 100000; ++n) {
+           const unsigned i = w.mine(static_cast<unsigned>(w.random(30)));
+           if (w.has(i))
+             w.free(i);
+           else
+             w.allocate(i, w.random(2) == 0 ? 100 : 200);
+         }
+       },
+       test::prove_in_full() ? 1'000'000 : 100'000);
+  others.print();
+  say("robbed of its slabs", frames);
+}
+
+TEST_F(CrashHeapPeers, AThreadThatEndsUnderRobbersLeavesNothingBehind) {
+  crash::heap_frames frames(256_KiB);
+  for (unsigned round = 0; round < (test::prove_in_full() ? 12U : 2U) && !HasFailure(); ++round) {
+    peers others(frames);
+    play(frames, others, 40, 20000,
+         [](crash::worker& w) {
+           for (unsigned n = 0; n < 30; ++n) w.something(0, 40, 0);
+           w.free_all(0, 10);
+         },
+         1'000'000'000);
+  }
+  say("threads that end", frames);
+}
+
+TEST_F(CrashHeapPeers, AThiefLeavesAloneWhatTheNextOwnerOfAHandleHas) {
+  crash::heap_frames frames(256_KiB);
+  peers others(frames);
+  others.renew_companion();
+  frames.peer().fill(100, 390, 4096);
+  auto thief = frames.start(1, [](crash::worker& w) {
+    for (unsigned n = 0; n < 100000; ++n) {
+      w.allocate(w.mine(0), n % 2 == 0 ? 100 : 200);
+      w.free(w.mine(0));
+    }
+  });
+  const std::vector<std::uint64_t> harvests = frames.where.entries("harvest");
+  for (unsigned n = 0; n < (test::prove_in_full() ? 200U : 12U) && !HasFailure(); ++n) {
+    if (harvests.empty() || !thief->run_to(harvests.front())) break;
+    const auto back = [&] {
+      return frames.where.inside(thief->address(), "find_block_or_nothing");
+    };
+    frames.step(*thief, {.every = 40, .until = back, .at_stop = [&](std::uint64_t address) {
+                           if (!frames.where.inside(address, "harvest")) return;
+                           if (frames.peer().random(1500) == 0) others.renew_companion();
+                           if (frames.peer().random(1500) == 0) others.companion_works();
+                         }});
+  }
+  thief.reset();
+  others.end();
+  EXPECT_TRUE(frames.settle(1));
+  others.print();
+  say("handles used again under a thief", frames);
+  expect_stops_in(frames, {"harvest"});
+}
+
+TEST_F(CrashHeapPeers, WhoeverLeavesFreesItsTrackedBlocksAndNobodyElses) {
+  crash::heap_frames frames(256_KiB);
+  crash::worker& peer = frames.peer();
+  auto leaver = frames.start(1, [](crash::worker& w) {
+    for (unsigned i = 0; i < 60; ++i) w.allocate_tracked(w.mine(i), 50);
+    for (unsigned i = 1; i < 60; ++i) w.free(w.mine(i));
+    crash::puppet::stand_still();
+    w.leave();
+  });
+  leaver->run();
+  unsigned acted = 0;
+  frames.step(*leaver, {.every = 40, .at_stop = [&](std::uint64_t address) {
+                          if (!frames.where.inside(address, "free_tracked") ||
+                              !frames.lock_is_free() || acted == 40 || peer.random(20) != 0)
+                            return;
+                          // The leaver's slab becomes another one, whose blocks end in what stood
+                          // there before.
+                          ++acted;
+                          peer.trim();
+                          peer.fill(acted * 5, acted * 5 + 5, 56);
+                        }});
+  say("leaving", frames);
+  EXPECT_TRUE(frames.survives(0));
+  leaver.reset();
+  EXPECT_TRUE(frames.settle(1));
+  peer.check_marks();
+}

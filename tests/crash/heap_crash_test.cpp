@@ -1,0 +1,74 @@
+// The heap under death at every instruction: one process that does everything there is to do.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+import ipcpp;
+import ipcpp.platform;
+
+#include "heap_crash_fixture.hpp"
+
+using namespace ipcpp::literals;
+
+TEST_F(CrashHeap, OneProcessKilledAfterEveryInstructionOfEverything) {
+  crash::heap_frames frames(256_KiB);
+  // What the victim finds: slabs of a living peer with free blocks, and what a dead one left.
+  crash::worker& peer = frames.peer();
+  for (unsigned i = 0; i < 60; ++i) peer.allocate(i, i % 3 == 0 ? 100 : 1000);
+  for (unsigned i = 0; i < 60; i += 2) peer.free(i);
+  {
+    auto dead = frames.start(2, [](crash::worker& w) {
+      for (unsigned i = 0; i < 30; ++i) w.allocate(w.mine(i), 200);
+      for (unsigned i = 0; i < 30; i += 3) w.free(w.mine(i));
+      for (unsigned i = 30; i < 34; ++i) w.allocate_tracked(w.mine(i), 300);
+      w.link(8, 500);
+      crash::puppet::stand_still();
+    });
+    dead->run();
+  }
+  auto victim = frames.start(1, [](crash::worker& w) {
+    for (unsigned i = 0; i < 12; ++i) w.allocate(w.mine(i), 16 << i % 8);
+    for (unsigned i = 0; i < 12; i += 2) w.free(w.mine(i));
+    for (unsigned i = 12; i < 16; ++i) w.allocate_tracked(w.mine(i), 50);
+    w.publish(w.mine(12));
+    w.free(w.mine(13));
+    w.free(crash::worker::at(0, 1));  // a peer's
+    w.link(0, 100);
+    w.link(1, 40000);
+    w.unlink(0);
+    w.unlink(1);
+    w.link(2, 100);
+    w.allocate(w.mine(20), 40000);
+    w.resize(w.mine(20), 60000);
+    w.resize(w.mine(20), 36000);
+    w.allocate(w.mine(21), 100, 4096);
+    w.allocate(w.mine(22), 40000, 8192);
+    w.allocate_tracked(w.mine(23), 40000);
+    w.free(w.mine(20));
+    w.reallocate(w.mine(22), 33000);
+    w.reallocate(w.mine(1), 3000);
+    w.free(w.mine(22));
+    w.trim();
+    w.hurrying([&] { w.fill(100, 170, 1000); });
+    w.fill(100, 300, 1000);
+    w.hurrying([&] { w.free_all(100, 280); });
+    w.free_all(100, 300);
+    w.trim();
+    w.allocate(w.mine(20), 70000);
+  });
+  frames.step(*victim, {.every = 16});
+  say("one process", frames);
+  victim.reset();
+  EXPECT_TRUE(frames.settle(1));
+  expect_stops_in(frames, {"take_run", "carve", "put_run"});
+}
