@@ -187,6 +187,7 @@ stops::stops() {
     last = first_ + segment.p_memsz;
   }
   hit_.resize(last - first_);
+  which_.resize(last - first_);
   for (unsigned i = 0; i < header.e_shnum; ++i) {
     Elf64_Shdr section;
     read(section, header.e_shoff + i * sizeof section);
@@ -197,10 +198,13 @@ stops::stops() {
       Elf64_Sym symbol;
       read(symbol, section.sh_offset + at);
       if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_size == 0) continue;
-      const std::string name = heap_function(image.c_str() + names.sh_offset + symbol.st_name);
-      if (!name.empty())
-        functions_.push_back(
-            {name, load_ + symbol.st_value, load_ + symbol.st_value + symbol.st_size});
+      const std::string_view mangled = image.c_str() + names.sh_offset + symbol.st_name;
+      const std::string name = heap_function(mangled);
+      if (name.empty()) continue;
+      functions_.push_back({name, load_ + symbol.st_value, load_ + symbol.st_value + symbol.st_size,
+                            mangled.starts_with("_ZZ")});
+      std::fill_n(which_.begin() + static_cast<std::ptrdiff_t>(load_ + symbol.st_value - first_),
+                  symbol.st_size, static_cast<std::uint16_t>(functions_.size()));
     }
   }
 }
@@ -225,14 +229,13 @@ std::string stops::name_of(std::uint64_t address) const {
 std::vector<std::uint64_t> stops::entries(std::string_view name) const {
   std::vector<std::uint64_t> found;
   for (const function& f : functions_)
-    if (f.name == name) found.push_back(f.begin);
+    if (f.name == name && !f.local) found.push_back(f.begin);
   return found;
 }
 
 bool stops::inside(std::uint64_t address, std::string_view name) const {
-  for (const function& f : functions_)
-    if (address >= f.begin && address < f.end) return f.name == name;
-  return false;
+  return within(address) && which_[address - first_] != 0 &&
+         functions_[which_[address - first_] - 1].name == name;
 }
 
 std::size_t stops::distinct(std::uint64_t begin, std::uint64_t end) const {

@@ -87,6 +87,7 @@ class stops {
     std::string name;
     std::uint64_t begin;
     std::uint64_t end;
+    bool local;  // a lambda in it
   };
   [[nodiscard]] std::size_t distinct(std::uint64_t begin, std::uint64_t end) const;
 
@@ -94,6 +95,7 @@ class stops {
   std::uint64_t first_ = 0;
   std::vector<std::uint8_t> hit_;
   std::vector<function> functions_;
+  std::vector<std::uint16_t> which_;  // of functions_, + 1, by address
   std::size_t count_ = 0;
 };
 

@@ -1,9 +1,12 @@
 // What the heap's crash tests have in common. Include as heap_frames.hpp, which it includes.
 #pragma once
 
-#include "heap_frames.hpp"
 #include "roles.hpp"
 #include "single_step.hpp"
+
+// clang-format off
+#include "heap_frames.hpp"  // last: it imports
+// clang-format on
 
 struct CrashHeap : testing::Test {
   crash::one_processor here;

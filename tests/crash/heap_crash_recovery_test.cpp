@@ -17,10 +17,12 @@
 #include <utility>
 #include <vector>
 
+// clang-format off
+#include "heap_crash_fixture.hpp"
+// clang-format on
+
 import ipcpp;
 import ipcpp.platform;
-
-#include "heap_crash_fixture.hpp"
 
 using namespace ipcpp::literals;
 using crash::heap_image;

@@ -13,10 +13,12 @@
 #include <thread>
 #include <vector>
 
+// clang-format off
+#include "heap_crash_fixture.hpp"
+// clang-format on
+
 import ipcpp;
 import ipcpp.platform;
-
-#include "heap_crash_fixture.hpp"
 
 using namespace ipcpp::literals;
 

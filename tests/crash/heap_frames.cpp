@@ -15,11 +15,14 @@
 #include <vector>
 #include <sys/mman.h>
 
+#include "roles.hpp"
+
+// clang-format off
+#include "heap_frames.hpp"
+// clang-format on
+
 import ipcpp;
 import ipcpp.platform;
-
-#include "heap_frames.hpp"
-#include "roles.hpp"
 
 namespace crash {
 

@@ -4,12 +4,15 @@
 // that very instruction, and recovery is tried there without ending A.
 //
 // What must be there afterwards says the journal, in shared memory, in which everyone notes what it
-// has and what it is about to do. Include after <gtest/gtest.h> and the standard headers; import
-// ipcpp and ipcpp.platform after it and before use.
+// has and what it is about to do. Include it last: it imports ipcpp and
+// ipcpp.platform, and includes come before imports.
 #pragma once
 
 #include "freeze_frame.hpp"
 #include "heap_image.hpp"
+
+import ipcpp;
+import ipcpp.platform;
 
 namespace crash {
 

@@ -13,10 +13,12 @@
 #include <thread>
 #include <vector>
 
+// clang-format off
+#include "heap_frames.hpp"
+// clang-format on
+
 import ipcpp;
 import ipcpp.platform;
-
-#include "heap_frames.hpp"
 
 namespace crash {
 
