@@ -40,9 +40,8 @@ one_processor::~one_processor() {
 // ---- the puppet ----
 
 puppet::puppet(const std::function<void()>& body) {
-  auto* const shared =
-      static_cast<volatile pid_t*>(::mmap(nullptr, sizeof(pid_t), PROT_READ | PROT_WRITE,
-                                          MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* const shared = static_cast<volatile pid_t*>(
+      ::mmap(nullptr, sizeof(pid_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   if (shared == MAP_FAILED) throw std::bad_alloc();
   std::fflush(nullptr);
   pid_ = ::fork();
@@ -148,14 +147,15 @@ std::string heap_function(std::string_view mangled) {
   if (mangled.find("12participants8attended") != std::string_view::npos) return "attended";
   constexpr std::string_view scope = "5ipcpp6detail";
   const std::size_t at = mangled.find(scope);
-  if (at == std::string_view::npos || at > 6 || mangled.find("W6malloc") == std::string_view::npos)
+  if (at == std::string_view::npos || at > 6 ||
+      (mangled.find("W6malloc") == std::string_view::npos &&
+       mangled.find("12_GLOBAL__N_1") == std::string_view::npos))
     return "";
   mangled.remove_prefix(at + scope.size());
   for (const std::string_view part : {"W5ipcppW6malloc", "12_GLOBAL__N_1"})
     if (mangled.starts_with(part)) mangled.remove_prefix(part.size());
   std::size_t length = 0;
-  const auto [end, bad] =
-      std::from_chars(mangled.data(), mangled.data() + mangled.size(), length);
+  const auto [end, bad] = std::from_chars(mangled.data(), mangled.data() + mangled.size(), length);
   if (bad != std::errc{}) return "";
   mangled.remove_prefix(static_cast<std::size_t>(end - mangled.data()));
   return std::string(mangled.substr(0, length));
@@ -219,7 +219,8 @@ std::string stops::name_of(std::uint64_t address) const {
   char text[32];
   for (const function& f : functions_)
     if (address >= f.begin && address < f.end) {
-      std::snprintf(text, sizeof text, "+0x%llx", static_cast<unsigned long long>(address - f.begin));
+      std::snprintf(text, sizeof text, "+0x%llx",
+                    static_cast<unsigned long long>(address - f.begin));
       return f.name + text;
     }
   std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address - load_));
@@ -238,6 +239,11 @@ bool stops::inside(std::uint64_t address, std::string_view name) const {
          functions_[which_[address - first_] - 1].name == name;
 }
 
+bool stops::inside(std::uint64_t address, std::initializer_list<std::string_view> names) const {
+  return std::any_of(names.begin(), names.end(),
+                     [&](std::string_view name) { return inside(address, name); });
+}
+
 std::size_t stops::distinct(std::uint64_t begin, std::uint64_t end) const {
   return static_cast<std::size_t>(
       std::count(hit_.begin() + static_cast<std::ptrdiff_t>(begin - first_),
@@ -251,8 +257,7 @@ std::size_t stops::addresses() const {
 long stops::in(std::string_view name) const {
   long found = -1;
   for (const function& f : functions_)
-    if (f.name == name)
-      found = std::max(found, 0L) + static_cast<long>(distinct(f.begin, f.end));
+    if (f.name == name) found = std::max(found, 0L) + static_cast<long>(distinct(f.begin, f.end));
   return found;
 }
 
@@ -292,8 +297,7 @@ void stops::print(const std::string& title, bool in_full) const {
     std::printf("\n");
   }
   for (const auto& [name, lines] : missed)
-    for (const std::string& line : lines)
-      std::printf("  never: %s %s", name.c_str(), line.c_str());
+    for (const std::string& line : lines) std::printf("  never: %s %s", name.c_str(), line.c_str());
   std::fflush(stdout);
 }
 

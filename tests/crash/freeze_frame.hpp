@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -73,6 +74,8 @@ class stops {
   // Where the heap's functions of that name begin.
   [[nodiscard]] std::vector<std::uint64_t> entries(std::string_view function) const;
   [[nodiscard]] bool inside(std::uint64_t address, std::string_view function) const;
+  [[nodiscard]] bool inside(std::uint64_t address,
+                            std::initializer_list<std::string_view> functions) const;
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] std::size_t addresses() const;
   // Distinct addresses within ipcpp::detail's functions of that name, and lambdas in them; -1: there

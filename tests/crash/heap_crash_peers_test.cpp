@@ -129,8 +129,7 @@ class peers {
     bool found = frames_->lock_is_free();
     image.each_run([&](std::uint64_t page, std::uint64_t word) {
       if (heap_image::kind(word) != heap_image::slab || heap_image::owner(word) != 1 ||
-          heap_image::tracked(word) ||
-          heap_image::class_bytes(heap_image::class_of(word)) != bytes)
+          heap_image::tracked(word) || heap_image::class_bytes(heap_image::class_of(word)) != bytes)
         return;
       for (std::uint64_t i = 0; i * 64 < heap_image::blocks(word); ++i)
         found = found || image.free_bits(page, word, i) != 0;
@@ -156,13 +155,14 @@ struct CrashHeapPeers : CrashHeap {
     frames.step(*victim, {.who = 1,
                           .every = every,
                           .until = [&] { return frames.instructions - begin > most; },
-                          .at_stop = [&](std::uint64_t address) {
-                            const bool fresh = !acted.contains(address) &&
-                                               (test::prove_in_full() || address % 64 == salt);
-                            if (!fresh && frames.peer().random(one_in) != 0) return;
-                            acted.insert(address);
-                            others.something();
-                          }});
+                          .at_stop =
+                              [&](std::uint64_t address) {
+                                const bool fresh = !acted.contains(address) &&
+                                                   (test::prove_in_full() || address % 64 == salt);
+                                if (!fresh && frames.peer().random(one_in) != 0) return;
+                                acted.insert(address);
+                                others.something();
+                              }});
     victim.reset();
     others.end();
     EXPECT_TRUE(frames.settle(1));
@@ -174,11 +174,12 @@ struct CrashHeapPeers : CrashHeap {
 TEST_F(CrashHeapPeers, OthersFreeRobAndLeaveAroundAVictimStoppedAnywhere) {
   crash::heap_frames frames(256_KiB);
   peers others(frames);
-  play(frames, others, 40, 3000,
-       [](crash::worker& w) {
-         for (unsigned n = 0; n < 100000; ++n) w.something(0, 40, 0);
-       },
-       test::prove_in_full() ? 2'000'000 : 200'000);
+  play(
+      frames, others, 40, 3000,
+      [](crash::worker& w) {
+        for (unsigned n = 0; n < 100000; ++n) w.something(0, 40, 0);
+      },
+      test::prove_in_full() ? 2'000'000 : 200'000);
   others.print();
   say("peers at random stops", frames);
 }
@@ -186,17 +187,18 @@ TEST_F(CrashHeapPeers, OthersFreeRobAndLeaveAroundAVictimStoppedAnywhere) {
 TEST_F(CrashHeapPeers, TheSlabAVictimIsAtIsNotTakenFromIt) {
   crash::heap_frames frames(256_KiB);
   peers others(frames);
-  play(frames, others, 40, 400,
-       [](crash::worker& w) {
-         for (unsigned n = 0; n < 100000; ++n) {
-           const unsigned i = w.mine(static_cast<unsigned>(w.random(30)));
-           if (w.has(i))
-             w.free(i);
-           else
-             w.allocate(i, w.random(2) == 0 ? 100 : 200);
-         }
-       },
-       test::prove_in_full() ? 1'000'000 : 100'000);
+  play(
+      frames, others, 40, 400,
+      [](crash::worker& w) {
+        for (unsigned n = 0; n < 100000; ++n) {
+          const unsigned i = w.mine(static_cast<unsigned>(w.random(30)));
+          if (w.has(i))
+            w.free(i);
+          else
+            w.allocate(i, w.random(2) == 0 ? 100 : 200);
+        }
+      },
+      test::prove_in_full() ? 1'000'000 : 100'000);
   others.print();
   say("robbed of its slabs", frames);
 }
@@ -205,12 +207,13 @@ TEST_F(CrashHeapPeers, AThreadThatEndsUnderRobbersLeavesNothingBehind) {
   crash::heap_frames frames(256_KiB);
   for (unsigned round = 0; round < (test::prove_in_full() ? 12U : 2U) && !HasFailure(); ++round) {
     peers others(frames);
-    play(frames, others, 40, 20000,
-         [](crash::worker& w) {
-           for (unsigned n = 0; n < 30; ++n) w.something(0, 40, 0);
-           w.free_all(0, 10);
-         },
-         1'000'000'000);
+    play(
+        frames, others, 40, 20000,
+        [](crash::worker& w) {
+          for (unsigned n = 0; n < 30; ++n) w.something(0, 40, 0);
+          w.free_all(0, 10);
+        },
+        1'000'000'000);
   }
   say("threads that end", frames);
 }

@@ -44,27 +44,29 @@ struct CrashHeapRecovery : CrashHeap {
 
   // Somebody works, then dies so many instructions after it came to the function for the nth time.
   void somebody_dies_in(const char* function, unsigned nth, unsigned more, std::uint64_t seed) {
-    auto dying = frames.start(1, [](crash::worker& w) {
-      for (unsigned i = 40; i < 48; ++i)
-        w.allocate_tracked(w.mine(i), i % 4 == 0 ? 40000 : 50);
-      for (unsigned i = 50; i < 54; ++i) w.allocate(w.mine(i), 2000);
-      w.free_all(50, 54);
-      w.allocate(w.mine(60), 40000);
-      for (unsigned n = 0; n < 40; ++n) w.something(0, 40, 0);
-      crash::puppet::stand_still();
-      for (unsigned n = 0; n < 20; ++n) w.something(0, 40, 0);
-      w.link(4, 100);
-      w.unlink(4);
-      w.link(5, 40000);
-      w.unlink(5);
-      w.allocate(w.mine(61), 40000);
-      w.resize(w.mine(60), 60000);
-      w.resize(w.mine(60), 36000);
-      w.free(w.mine(60));
-      w.free(w.mine(61));
-      w.free_all(0, 40);
-      w.trim();
-    }, seed);
+    auto dying = frames.start(
+        1,
+        [](crash::worker& w) {
+          for (unsigned i = 40; i < 48; ++i) w.allocate_tracked(w.mine(i), i % 4 == 0 ? 40000 : 50);
+          for (unsigned i = 50; i < 54; ++i) w.allocate(w.mine(i), 2000);
+          w.free_all(50, 54);
+          w.allocate(w.mine(60), 40000);
+          for (unsigned n = 0; n < 40; ++n) w.something(0, 40, 0);
+          crash::puppet::stand_still();
+          for (unsigned n = 0; n < 20; ++n) w.something(0, 40, 0);
+          w.link(4, 100);
+          w.unlink(4);
+          w.link(5, 40000);
+          w.unlink(5);
+          w.allocate(w.mine(61), 40000);
+          w.resize(w.mine(60), 60000);
+          w.resize(w.mine(60), 36000);
+          w.free(w.mine(60));
+          w.free(w.mine(61));
+          w.free_all(0, 40);
+          w.trim();
+        },
+        seed);
     dying->run();
     const std::vector<std::uint64_t> entries = frames.where.entries(function);
     for (unsigned n = 0; n <= nth && !entries.empty(); ++n)
@@ -74,16 +76,19 @@ struct CrashHeapRecovery : CrashHeap {
   }
   // Somebody dies with the run lock, so many instructions after it took it.
   bool somebody_dies_with_the_lock(unsigned nth, unsigned more, std::uint64_t seed) {
-    somebody_lives_ = frames.start(1, [](crash::worker& w) {
-      for (unsigned n = 0; n < 40; ++n) w.something(0, 40, 0);
-      w.allocate(w.mine(60), 40000);
-      crash::puppet::stand_still();
-      for (unsigned n = 0; n < 20; ++n) w.something(0, 40, 0);
-      w.resize(w.mine(60), 60000);
-      w.resize(w.mine(60), 36000);
-      w.free(w.mine(60));
-      for (unsigned n = 0; n < 1000; ++n) w.something(0, 40, 0);
-    }, seed);
+    somebody_lives_ = frames.start(
+        1,
+        [](crash::worker& w) {
+          for (unsigned n = 0; n < 40; ++n) w.something(0, 40, 0);
+          w.allocate(w.mine(60), 40000);
+          crash::puppet::stand_still();
+          for (unsigned n = 0; n < 20; ++n) w.something(0, 40, 0);
+          w.resize(w.mine(60), 60000);
+          w.resize(w.mine(60), 36000);
+          w.free(w.mine(60));
+          for (unsigned n = 0; n < 1000; ++n) w.something(0, 40, 0);
+        },
+        seed);
     crash::puppet& dying = *somebody_lives_;
     dying.run();
     const std::vector<std::uint64_t> entries = frames.where.entries("find");
@@ -180,4 +185,83 @@ TEST_F(CrashHeapRecovery, ASurvivorThatWasSlowDoesNotTakeTheLockFromAnUndertaker
   undertaker.reset();
   slow.reset();
   settle_all();
+}
+
+TEST_F(CrashHeapRecovery, AThiefAndAnUndertakerDoNotShareASlab) {
+  const std::vector<std::uint64_t> harvests = frames.where.entries("harvest");
+  if (harvests.empty()) GTEST_SKIP() << "inlined";
+  for (unsigned n = 0; n < (test::prove_in_full() ? 300U : 30U) && !HasFailure(); ++n) {
+    // Somebody dies with a slab that has free blocks, and another one that is empty.
+    frames
+        .start(1,
+               [](crash::worker& w) {
+                 w.free_all(0, 8);
+                 for (unsigned i = 0; i < 8; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 300 : 3000);
+                 w.free_all(1, 8);
+                 crash::puppet::stand_still();
+               })
+        ->run();
+    frames.peer().fill(100, 390, 4096);
+    auto thief = frames.start(2, [](crash::worker& w) {
+      w.free_all(0, 4);
+      for (unsigned i = 0; i < 4; ++i) w.allocate(w.mine(i), 300);
+    });
+    auto undertaker = frames.start(3, [](crash::worker& w) { w.recover(); });
+    // Before it buries: harvest comes last.
+    bool there = thief->run_to(frames.where.entries("find_block_or_nothing").front());
+    const auto some = [&](crash::puppet& who, std::uint64_t most) {
+      for (std::uint64_t i = 0; i < most && who.step(); ++i) {
+      }
+    };
+    there = there && thief->run_to(harvests.front());
+    some(*thief, frames.peer().random(60'000));
+    some(*undertaker, frames.peer().random(60'000));
+    some(*thief, 60'000);
+    if (n % 2 == 0) {
+      while (undertaker->run()) {
+      }
+    }
+    undertaker->kill();
+    while (thief->run()) {
+    }
+    thief->kill();
+    settle_all();
+    frames.peer().free_all(100, 390);
+  }
+}
+
+TEST_F(CrashHeapRecovery, WhatAnUndertakerFreesForADeadTakerIsFreedOnce) {
+  const std::vector<std::uint64_t> entries = frames.where.entries("resolve_link");
+  if (entries.empty()) GTEST_SKIP() << "inlined";
+  for (unsigned n = 0; n < (test::prove_in_full() ? 400U : 40U) && !HasFailure(); ++n) {
+    // A block in a slab of the living worker 4; the taker dies with the link null.
+    auto owner = frames.start(4, [](crash::worker& w) {
+      w.link(4, 500);
+      for (unsigned i = 0; i < 20; ++i)
+        if (!w.has(w.mine(i))) w.allocate(w.mine(i), 500);
+      crash::puppet::stand_still();
+      for (unsigned i = 20; i < 24; ++i) w.allocate(w.mine(i), 500);
+    });
+    owner->run();
+    {
+      auto taker = frames.start(1, [](crash::worker& w) { w.unlink(4); });
+      while (frames.image_of_a().field(frames.notes().root + 32) != 1) ASSERT_TRUE(taker->step());
+      for (std::uint64_t i = frames.peer().random(60); i != 0; --i) taker->step();
+    }
+    auto undertaker = frames.start(3, [](crash::worker& w) { w.recover(); });
+    ASSERT_TRUE(undertaker->run_to(entries.front()));
+    const auto some = [&](crash::puppet& who, std::uint64_t most) {
+      for (std::uint64_t i = 0; i < most && who.step(); ++i) {
+      }
+    };
+    some(*undertaker, frames.peer().random(1500));
+    some(*owner, 8'000);
+    if (n % 3 == 0) some(*undertaker, 300);
+    undertaker.reset();
+    (void)frames.a().recover();
+    while (owner->run()) {
+    }
+    owner.reset();
+    settle_all();
+  }
 }

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -49,15 +49,14 @@ ipcpp::heap_options small_tables(ipcpp::heap_options options) {
 
 heap_frames::heap_frames(std::size_t capacity_bytes, ipcpp::heap_options options)
     : a_(capacity_bytes, small_tables(options)), b_(capacity_bytes, small_tables(options)) {
-  void* const shared = ::mmap(nullptr, sizeof(journal), PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const shared =
+      ::mmap(nullptr, sizeof(journal), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) throw std::bad_alloc();
   notes_ = new (shared) journal{};
   peer_ = std::make_unique<worker>(*a_.heap, *notes_, 0, 1);
   auto* const links = static_cast<ipcpp::offset_ptr<void>*>(a_.heap->allocate(journal::links * 8));
   for (unsigned n = 0; n < journal::links; ++n) new (links + n) ipcpp::offset_ptr<void>();
-  notes_->root =
-      static_cast<std::uint64_t>(reinterpret_cast<std::byte*>(links) - a_.header());
+  notes_->root = static_cast<std::uint64_t>(reinterpret_cast<std::byte*>(links) - a_.header());
 }
 
 heap_frames::~heap_frames() {
@@ -298,7 +297,9 @@ bool heap_frames::step(puppet& victim, const walk& how) {
     const std::uint64_t address = victim.address();
     if (!where.within(address) && !how.through_libraries) continue;
     ++instructions;
-    if (getenv("TRACE") && instructions % 50000 == 0) printf("%zu at %s op %d %d\n", instructions, where.name_of(address).c_str(), (int)notes_->of[how.who].what, (int)notes_->of[how.who].index);
+    if (getenv("TRACE") && instructions % 50000 == 0)
+      printf("%zu at %s op %d %d\n", instructions, where.name_of(address).c_str(),
+             (int)notes_->of[how.who].what, (int)notes_->of[how.who].index);
     if (everywhere || instructions % how.every == 0 || changed()) {
       where.at(address);
       if (!survives(address)) return false;

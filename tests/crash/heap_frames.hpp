@@ -16,10 +16,11 @@ import ipcpp.platform;
 
 namespace crash {
 
-enum class doing : std::uint64_t { nothing, allocating, freeing, replacing, publishing };
+enum class doing : std::uint64_t { nothing, allocating, freeing, replacing, publishing, taking };
 
 struct journal {
   static constexpr unsigned workers = 5, region = 400, links = 16;
+  static constexpr unsigned first_link = 1'000'000;  // index of link 0 in `work`
   struct block {
     std::uint64_t at;  // offset from the header; 0: none
     std::uint64_t bytes;
@@ -98,7 +99,9 @@ class heap_frames {
   [[nodiscard]] journal& notes() { return *notes_; }
   [[nodiscard]] worker& peer() { return *peer_; }  // this process, in A
   [[nodiscard]] heap_image image_of_a() const;
-  [[nodiscard]] bool lock_is_free() const { return image_of_a().field(heap_image::run_lock) % 65536 == 0; }
+  [[nodiscard]] bool lock_is_free() const {
+    return image_of_a().field(heap_image::run_lock) % 65536 == 0;
+  }
 
   // A victim at the beginning of body(worker), with a mapping and a heap object of its own.
   [[nodiscard]] std::unique_ptr<puppet> start(unsigned who, std::function<void(worker&)> body,
@@ -139,9 +142,7 @@ class heap_frames {
     ipcpp::platform::mapping place;
     std::unique_ptr<ipcpp::object_source> source;
     std::unique_ptr<ipcpp::heap> heap;
-    [[nodiscard]] std::byte* header() const {
-      return reinterpret_cast<std::byte*>(heap->header());
-    }
+    [[nodiscard]] std::byte* header() const { return reinterpret_cast<std::byte*>(heap->header()); }
   };
   void copy();
   [[nodiscard]] std::string compare(const one& of, std::vector<std::uint64_t>* unknown,

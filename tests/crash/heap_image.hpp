@@ -54,10 +54,11 @@ class heap_image {
   [[nodiscard]] place at(std::uint64_t offset) const;
 
   struct summary {
-    std::string fault;  // "": every page is a slab's, a large block's or free, and nobody's who is gone
+    std::string
+        fault;  // "": every page is a slab's, a large block's or free, and nobody's who is gone
     std::uint64_t in_use = 0;
-    std::uint64_t free_pages = 0;     // in free runs
-    std::uint64_t empty_pages = 0;    // in slabs without a block in use
+    std::uint64_t free_pages = 0;                  // in free runs
+    std::uint64_t empty_pages = 0;                 // in slabs without a block in use
     std::array<std::uint32_t, 144> free_blocks{};  // by class, tracked ones second; other slabs'
   };
   // `may_own`: whether somebody may own what this handle (slot + 1) owns.

@@ -207,7 +207,9 @@ bool worker::link(unsigned n, std::size_t bytes) {
 }
 
 void worker::unlink(unsigned n) {
+  begin(doing::taking, journal::first_link + n, 0);
   calling([&] { heap_->free_from(link_at(n)); });
+  end();
 }
 
 void worker::trim(std::size_t keep) {
@@ -230,9 +232,9 @@ void worker::free_all(unsigned from, unsigned to) {
 }
 
 void worker::something(unsigned from, unsigned to, unsigned first_link, bool with_runs) {
-  static constexpr std::size_t sizes[] = {16,   24,   40,   100,  100,   200,   200,
-                                          500,  1000, 1000, 2000, 3000,  5000,  9000,
-                                          600,  700,  48,   64,   12000, 20000, 40000};
+  static constexpr std::size_t sizes[] = {16,  24,   40,   100,  100,   200,   200,
+                                          500, 1000, 1000, 2000, 3000,  5000,  9000,
+                                          600, 700,  48,   64,   12000, 20000, 40000};
   static constexpr std::size_t many = sizeof sizes / sizeof sizes[0];
   const unsigned i = mine(from + static_cast<unsigned>(random(to - from)));
   const std::size_t bytes = sizes[random(with_runs ? many : many - 4)];

@@ -327,8 +327,7 @@ const mutation mutations[] = {
      }},
     {"sequences begin at 0 in the next owner's handle (once so written)",
      [] { choices.sequence_goes_on = false; }},
-    {"takers do not retire frees (once so written)",
-     [] { choices.takers_retire_frees = false; }},
+    {"takers do not retire frees (once so written)", [] { choices.takers_retire_frees = false; }},
 };
 
 }  // namespace
