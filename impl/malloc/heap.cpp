@@ -136,6 +136,7 @@ void take_part(heap_state& s) {
   s.heavy_fences = platform::enrol_in_heavy_fence();
   if (!s.heavy_fences) demand_fences(s);
   (void)s.members->self();
+  s.who = s.members.get();
   if (!address_map::of_this_process().enter(s.header, s.header->capacity_bytes, &s))
     throw error(errc::limit_reached, describe(s.source), "room in this process's address map",
                 "an overlapping heap, or 1024 others", "");

@@ -133,7 +133,7 @@ struct cache {
   owned_slabs owned[bin_count];
 };
 
-struct heap_state {
+struct heap_state : mapped_place {
   heap_header* header = nullptr;
   std::uint64_t* words = nullptr;
   std::uint64_t* bits = nullptr;

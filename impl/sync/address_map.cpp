@@ -20,7 +20,7 @@ namespace {
 struct entry {
   std::atomic<std::uintptr_t> begin{0};
   std::atomic<std::uintptr_t> end{0};
-  std::atomic<void*> owner{nullptr};
+  std::atomic<mapped_place*> owner{nullptr};
 };
 
 constinit entry entries[address_map::capacity];
@@ -34,7 +34,7 @@ address_map& address_map::of_this_process() noexcept {
   return only;
 }
 
-bool address_map::enter(const void* begin, std::size_t bytes, void* owner) noexcept {
+bool address_map::enter(const void* begin, std::size_t bytes, mapped_place* owner) noexcept {
   const auto first = reinterpret_cast<std::uintptr_t>(begin);
   if (begin == nullptr || bytes == 0 || first + bytes < first) return false;
   const detail::fork_safe_guard guard(entering);
@@ -64,7 +64,7 @@ void address_map::remove(const void* begin) noexcept {
       entries[i].begin.store(0, std::memory_order_release);
 }
 
-void* address_map::find(const void* address) const noexcept {
+mapped_place* address_map::find(const void* address) const noexcept {
   const auto wanted = reinterpret_cast<std::uintptr_t>(address);
   const std::size_t n = used.load(std::memory_order_acquire);  // pairs with enter
   for (std::size_t i = 0; i < n; ++i) {

@@ -1,7 +1,7 @@
 // ipcpp.sync:address_map - which mapping of this process does an address lie in?
 //
-// Process-private: a fixed table of disjoint ranges, each with a pointer that belongs to whoever
-// entered it. Lookups take no lock and scan the ranges in use (a process maps a handful of
+// Process-private: a fixed table of disjoint ranges, each with a pointer to what this
+// process knows of the place: who takes part in it, and the heap there, if any. Lookups take no lock and scan the ranges in use (a process maps a handful of
 // objects); entering and removing take a spin lock that fork cannot leave locked. A range must not
 // be removed while somebody may still look up addresses within it.
 module;
@@ -10,7 +10,15 @@ module;
 
 export module ipcpp.sync:address_map;
 
+import :participants;
+
 namespace ipcpp {
+
+// What begins the owner of every range. A lock or queue that lies in the range finds its
+// participants here.
+export struct mapped_place {
+  participants* who = nullptr;
+};
 
 export class address_map {
  public:
@@ -20,11 +28,11 @@ export class address_map {
   [[nodiscard]] static address_map& of_this_process() noexcept;
 
   // false: no room, an empty range, or one that overlaps another.
-  [[nodiscard]] bool enter(const void* begin, std::size_t bytes, void* owner) noexcept;
+  [[nodiscard]] bool enter(const void* begin, std::size_t bytes, mapped_place* owner) noexcept;
   // The range that begins at `begin`, if there is one.
   void remove(const void* begin) noexcept;
   // The owner of the range that holds `address`, nullptr if none does.
-  [[nodiscard]] void* find(const void* address) const noexcept;
+  [[nodiscard]] mapped_place* find(const void* address) const noexcept;
 
   address_map(const address_map&) = delete;
   address_map& operator=(const address_map&) = delete;

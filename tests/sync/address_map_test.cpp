@@ -12,8 +12,8 @@ using ipcpp::address_map;
 TEST(AddressMap, AnAddressIsFoundExactlyWithinItsRange) {
   address_map& map = address_map::of_this_process();
   std::vector<char> room(300);
-  int one = 1;
-  int two = 2;
+  ipcpp::mapped_place one;
+  ipcpp::mapped_place two;
   ASSERT_TRUE(map.enter(room.data(), 100, &one));
   ASSERT_TRUE(map.enter(room.data() + 100, 100, &two));
   EXPECT_EQ(map.find(room.data()), &one);
@@ -29,7 +29,7 @@ TEST(AddressMap, AnAddressIsFoundExactlyWithinItsRange) {
 TEST(AddressMap, OverlapsAndEmptyRangesAreRefused) {
   address_map& map = address_map::of_this_process();
   std::vector<char> room(300);
-  int owner = 1;
+  ipcpp::mapped_place owner;
   ASSERT_TRUE(map.enter(room.data() + 100, 100, &owner));
   EXPECT_FALSE(map.enter(room.data() + 199, 1, &owner));
   EXPECT_FALSE(map.enter(room.data(), 101, &owner));
@@ -45,7 +45,7 @@ TEST(AddressMap, OverlapsAndEmptyRangesAreRefused) {
 TEST(AddressMap, PlacesAreReusedAndTheMapCanBeFull) {
   address_map& map = address_map::of_this_process();
   std::vector<char> room(2 * address_map::capacity);
-  int owner = 1;
+  ipcpp::mapped_place owner;
   for (int round = 0; round < 2; ++round) {
     std::size_t entered = 0;
     while (entered < 2 * address_map::capacity && map.enter(room.data() + entered, 1, &owner))
@@ -58,8 +58,8 @@ TEST(AddressMap, PlacesAreReusedAndTheMapCanBeFull) {
 TEST(AddressMap, LookingUpGoesOnWhileOthersEnterAndRemove) {
   address_map& map = address_map::of_this_process();
   std::vector<char> room(1000);
-  int fixed = 1;
-  int moving = 2;
+  ipcpp::mapped_place fixed;
+  ipcpp::mapped_place moving;
   ASSERT_TRUE(map.enter(room.data(), 10, &fixed));
   std::atomic<bool> stop{false};
   std::thread mover([&] {

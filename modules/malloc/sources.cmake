@@ -1,0 +1,24 @@
+# The units of ipcpp.malloc: interfaces, internal partitions, bodies.
+set(malloc_interfaces
+  modules/malloc/malloc.cppm
+  modules/malloc/memory_source.cppm
+  modules/malloc/offset_ptr.cppm
+  modules/malloc/heap.cppm
+  modules/malloc/heap_ptr.cppm
+  modules/malloc/construction.cppm
+  modules/malloc/allocator.cppm
+  modules/malloc/pinned_allocator.cppm)
+set(malloc_internal
+  impl/malloc/layout.cppm
+  impl/malloc/state.cppm)
+set(malloc_bodies
+  impl/malloc/heap.cpp
+  impl/malloc/allocate.cpp
+  impl/malloc/cache.cpp
+  impl/malloc/runs.cpp
+  impl/malloc/slabs.cpp
+  impl/malloc/harvest.cpp
+  impl/malloc/recovery.cpp
+  impl/malloc/links.cpp
+  impl/malloc/inspect.cpp
+  impl/malloc/pointers.cpp)
