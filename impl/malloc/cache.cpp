@@ -111,6 +111,8 @@ void set_word(cache& c, std::size_t word, std::uint64_t value) noexcept {
   std::atomic_ref(c.shared[word]).store(value, std::memory_order_release);
 }
 
+}  // namespace
+
 // Whether the fast path may enter without an exchange.
 void choose_entry(cache& c) noexcept {
   if (!c.state->heavy_fences ||
@@ -118,10 +120,8 @@ void choose_entry(cache& c) noexcept {
     c.self_fencing = 1;
     set_word(c, self_fencing_word, 1);
   }
-  c.enter_if = c.self_fencing != 0 || c.header->tracked != 0 ? never : c.seen;
+  c.enter_if = c.self_fencing != 0 || c.header->tracked != 0 || c.recorder != nullptr ? never : c.seen;
 }
-
-}  // namespace
 
 heap_state* state_of_header(const heap_header* of) noexcept {
   auto* const state = static_cast<heap_state*>(address_map::of_this_process().find(of));

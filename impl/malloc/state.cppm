@@ -124,6 +124,7 @@ struct cache {
   std::uint64_t owned_total;
   std::uint64_t swept_at;  // owned_total when empties were last given back
   std::uint64_t nothing;   // an empty bitmap word
+  const allocation_recorder* recorder;  // allocates and frees in this thread's stead, if set
   std::uint32_t own_room;
   std::uint32_t own_unused;  // first of a list; 0 is no entry
   cache* next_of_heap;
@@ -215,6 +216,7 @@ inline void leave(cache& c) noexcept {
   std::atomic_ref(c.shared[busy_word]).store(busy_with_nothing, std::memory_order_release);
 }
 void acknowledge(cache& c) noexcept;
+void choose_entry(cache& c) noexcept;  // whether the fast paths may be taken
 // Enters a slab into the private list of what this cache owns. false: no private memory.
 [[nodiscard]] bool own(cache& c, std::uint32_t bin, std::uint64_t page,
                        std::uint64_t slab) noexcept;

@@ -159,6 +159,23 @@ export [[nodiscard]] void* heap_allocate(heap_header* of, std::size_t bytes, std
 export [[nodiscard]] void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept;
 export void heap_deallocate(heap_header* of, void* block);
 export [[nodiscard]] bool heap_is_pinned(const heap_header* of) noexcept;
+// Allocates and frees in this thread's stead while it is set: for those who have to know every block
+// that somebody else's code takes from one heap. Sees allocate, deallocate and what is built on them,
+// but neither tracked blocks nor allocate_to and free_from, which it may use itself.
+export struct allocation_recorder {
+  void* context = nullptr;
+  void* (*allocate)(void* context, std::size_t bytes, std::size_t alignment) = nullptr;
+  // false: not one of its blocks; it is freed as ever.
+  bool (*deallocate)(void* context, void* block) = nullptr;
+};
+// The participant table's distance from the source's first byte; 0: it is elsewhere.
+export [[nodiscard]] std::uint64_t participants_at(const heap_header* of) noexcept;
+// Sets this thread's recorder for the heap, null for none; returns the one before.
+export const allocation_recorder* set_recorder(heap_header* of,
+                                               const allocation_recorder* recorder);
+// The size of a block that is aligned so wherever allocate_to finds one; 0: no size is.
+export [[nodiscard]] std::size_t size_that_aligns(std::size_t bytes,
+                                                  std::size_t alignment) noexcept;
 // [begin, end) of the heap's whole reservation in this process.
 export [[nodiscard]] std::span<std::byte> heap_range(const heap_header* of) noexcept;
 
