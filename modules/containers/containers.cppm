@@ -17,3 +17,8 @@ export import :hash;
 export import :string_storage;
 export import :string;
 export import :string_operators;
+export import :links;
+export import :sequence_support;
+export import :vector;
+export import :list;
+export import :forward_list;

@@ -5,7 +5,12 @@ set(containers_interfaces
   modules/containers/hash.cppm
   modules/containers/string_storage.cppm
   modules/containers/string.cppm
-  modules/containers/string_operators.cppm)
+  modules/containers/string_operators.cppm
+  modules/containers/links.cppm
+  modules/containers/sequence_support.cppm
+  modules/containers/vector.cppm
+  modules/containers/list.cppm
+  modules/containers/forward_list.cppm)
 set(containers_internal)
 set(containers_bodies
   impl/containers/checks.cpp)
