@@ -10,7 +10,11 @@ set(containers_interfaces
   modules/containers/sequence_support.cppm
   modules/containers/vector.cppm
   modules/containers/list.cppm
-  modules/containers/forward_list.cppm)
+  modules/containers/forward_list.cppm
+  modules/containers/node_handle.cppm
+  modules/containers/hash_table.cppm
+  modules/containers/unordered_map.cppm
+  modules/containers/unordered_set.cppm)
 set(containers_internal)
 set(containers_bodies
   impl/containers/checks.cpp)
