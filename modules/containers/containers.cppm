@@ -26,3 +26,7 @@ export import :node_handle;
 export import :hash_table;
 export import :unordered_map;
 export import :unordered_set;
+export import :functors;
+export import :search_tree;
+export import :map;
+export import :set;

@@ -44,6 +44,7 @@ export module ipcpp.containers:hash_table;
 import ipcpp.platform;
 import ipcpp.malloc;
 import :checks;
+import :functors;
 import :hash;
 import :links;
 import :node_handle;
@@ -137,35 +138,6 @@ class bucket_iterator {
   node* at_ = nullptr;
   std::uint64_t mask_ = 0;
 };
-
-// Two functors, in no space at all if they have no state.
-template <class A, class B>
-inline constexpr bool without_state =
-    std::is_empty_v<A> && std::is_empty_v<B> && std::is_default_constructible_v<A> &&
-    std::is_default_constructible_v<B>;
-template <class A, class B, bool = without_state<A, B>>
-class two_functors {
- public:
-  two_functors() = default;
-  two_functors(const A& a, const B& b) : a_(a), b_(b) {}
-  [[nodiscard]] const A& first_functor() const noexcept { return a_; }
-  [[nodiscard]] const B& second_functor() const noexcept { return b_; }
-
- private:
-  A a_{};
-  B b_{};
-};
-template <class A, class B>
-class two_functors<A, B, true> {
- public:
-  two_functors() = default;
-  two_functors(const A&, const B&) {}
-  [[nodiscard]] A first_functor() const { return A{}; }
-  [[nodiscard]] B second_functor() const { return B{}; }
-};
-
-template <class F>
-concept transparent = requires { typename F::is_transparent; };
 
 template <class Kind, bool multi, class Hash, class Equal, class Allocator>
 class hash_table : private two_functors<Hash, Equal> {

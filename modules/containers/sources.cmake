@@ -14,7 +14,11 @@ set(containers_interfaces
   modules/containers/node_handle.cppm
   modules/containers/hash_table.cppm
   modules/containers/unordered_map.cppm
-  modules/containers/unordered_set.cppm)
+  modules/containers/unordered_set.cppm
+  modules/containers/functors.cppm
+  modules/containers/search_tree.cppm
+  modules/containers/map.cppm
+  modules/containers/set.cppm)
 set(containers_internal)
 set(containers_bodies
   impl/containers/checks.cpp)
