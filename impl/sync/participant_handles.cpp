@@ -17,8 +17,6 @@ module ipcpp.sync;
 
 import ipcpp.platform;
 import :participant_table;
-import :seats;
-import :waiting;
 
 namespace ipcpp {
 
