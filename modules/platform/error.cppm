@@ -38,7 +38,7 @@ export enum class errc : int {
   not_owner = 21,          // unlocked by somebody who does not hold it
   would_deadlock = 22,     // locked again by the thread that holds it
   wrong_type = 16,         // an object of that name is there, and is of another type
-  closed = 30,  // a blocking send to a queue that was closed or destroyed
+  closed = 30,             // a blocking send to a queue that was closed or destroyed
   system_failure = 11,     // an unexpected answer of the operating system: see system_code()
 };
 
