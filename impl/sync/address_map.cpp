@@ -62,6 +62,7 @@ void address_map::remove(const void* begin) noexcept {
   for (std::size_t i = 0; i < used.load(std::memory_order_relaxed); ++i)
     if (entries[i].begin.load(std::memory_order_relaxed) == reinterpret_cast<std::uintptr_t>(begin))
       entries[i].begin.store(0, std::memory_order_release);
+  removals_.fetch_add(1, std::memory_order_release);  // pairs with removals
 }
 
 mapped_place* address_map::find(const void* address) const noexcept {

@@ -5,7 +5,11 @@ set(containers_interfaces
   modules/containers/hash.cppm
   modules/containers/string_storage.cppm
   modules/containers/string.cppm
-  modules/containers/string_operators.cppm)
+  modules/containers/string_operators.cppm
+  modules/containers/concurrent_map_core.cppm
+  modules/containers/concurrent_map.cppm)
 set(containers_internal)
 set(containers_bodies
-  impl/containers/checks.cpp)
+  impl/containers/checks.cpp
+  impl/containers/concurrent_map_core.cpp
+  impl/containers/concurrent_map_threads.cpp)
