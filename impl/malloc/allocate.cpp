@@ -237,8 +237,7 @@ constexpr int patience = 200;  // rounds that found somebody in the middle of so
   if (bin >= class_count) {
     // The tag before the commit, for free_tracked: a block in use has one from its first instant on.
     std::byte* const block = b.base + static_cast<unsigned>(std::countr_zero(free)) * b.step;
-    tag_at(block, b.step)
-        .store(c.tag != 0 ? c.tag : tag_of(c.member), std::memory_order_relaxed);
+    tag_at(block, b.step).store(c.tag != 0 ? c.tag : tag_of(c.member), std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_release);
   }
   void* const block = take_block(b, free);
@@ -301,11 +300,15 @@ void free_slowly(cache& c, void* block) {
 
 // Out of the fast paths' way, so that those need no frame.
 [[gnu::noinline]] void* allocate_slowly(heap_header* of, std::size_t bytes) {
-  return allocate_from(cache_of(of), bytes, 16, false);
+  cache& c = cache_of(of);
+  if (c.recorder != nullptr && c.tag == 0)
+    return c.recorder->allocate(c.recorder->context, bytes, 16);
+  return allocate_from(c, bytes, 16, false);
 }
 [[gnu::noinline]] void deallocate_elsewhere(heap_header* of, void* block) {
   if (block == nullptr) return;
   cache& c = cache_of(of);
+  if (c.recorder != nullptr && c.recorder->deallocate(c.recorder->context, block)) return;
   const std::uint64_t offset = static_cast<std::uint64_t>(
       reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(c.pages));
   std::uint64_t page = offset >> page_shift;
@@ -411,9 +414,29 @@ void* heap_allocate(heap_header* of, std::size_t bytes) {
 }
 
 void* heap_allocate(heap_header* of, std::size_t bytes, std::size_t alignment) {
-  return alignment <= 16 && alignment != 0 && std::has_single_bit(alignment)
-             ? heap_allocate(of, bytes)
-             : allocate_from(cache_of(of), bytes, alignment, false);
+  if (alignment <= 16 && alignment != 0 && std::has_single_bit(alignment))
+    return heap_allocate(of, bytes);
+  cache& c = cache_of(of);
+  if (c.recorder != nullptr && c.tag == 0)
+    return c.recorder->allocate(c.recorder->context, bytes, alignment);
+  return allocate_from(c, bytes, alignment, false);
+}
+
+const allocation_recorder* set_recorder(heap_header* of, const allocation_recorder* recorder) {
+  cache& c = cache_of(of);
+  const allocation_recorder* const before = std::exchange(c.recorder, recorder);
+  choose_entry(c);
+  return before;
+}
+
+std::size_t size_that_aligns(std::size_t bytes, std::size_t alignment) noexcept {
+  if (alignment > page_size_bytes || !std::has_single_bit(alignment) || bytes > largest_size)
+    return 0;
+  bytes = std::max({bytes, alignment, std::size_t{1}});
+  if (bytes > largest_small) return bytes;  // whole pages
+  std::uint32_t k = class_of(bytes);
+  while (k < class_count && class_bytes(k) % alignment != 0) ++k;
+  return k < class_count ? class_bytes(k) : largest_small + 1;
 }
 
 void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept {
@@ -494,6 +517,10 @@ void heap_free_tagged(heap_header* of, std::uint64_t tag) noexcept {
   cache& c = cache_of(of);
   const run_guard guard(*c.state, c.member);
   free_blocks_tagged(*c.state, tag);
+}
+
+std::uint64_t participants_at(const heap_header* of) noexcept {
+  return of->participants_at;
 }
 
 bool heap_is_pinned(const heap_header* of) noexcept {

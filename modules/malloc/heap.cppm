@@ -175,6 +175,23 @@ export void heap_free_tagged(heap_header* of, std::uint64_t tag) noexcept;
 // Does the address lie in pages of the heap with that header? false if none such is open here.
 export [[nodiscard]] bool heap_contains(const heap_header* of, const void* address) noexcept;
 export [[nodiscard]] bool heap_is_pinned(const heap_header* of) noexcept;
+// Allocates and frees in this thread's stead while it is set: for those who have to know every block
+// that somebody else's code takes from one heap. Sees allocate, deallocate and what is built on them,
+// but neither tracked blocks nor allocate_to and free_from, which it may use itself.
+export struct allocation_recorder {
+  void* context = nullptr;
+  void* (*allocate)(void* context, std::size_t bytes, std::size_t alignment) = nullptr;
+  // false: not one of its blocks; it is freed as ever.
+  bool (*deallocate)(void* context, void* block) = nullptr;
+};
+// The participant table's distance from the source's first byte; 0: it is elsewhere.
+export [[nodiscard]] std::uint64_t participants_at(const heap_header* of) noexcept;
+// Sets this thread's recorder for the heap, null for none; returns the one before.
+export const allocation_recorder* set_recorder(heap_header* of,
+                                               const allocation_recorder* recorder);
+// The size of a block that is aligned so wherever allocate_to finds one; 0: no size is.
+export [[nodiscard]] std::size_t size_that_aligns(std::size_t bytes,
+                                                  std::size_t alignment) noexcept;
 // [begin, end) of the heap's whole reservation in this process.
 export [[nodiscard]] std::span<std::byte> heap_range(const heap_header* of) noexcept;
 
