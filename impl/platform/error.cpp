@@ -39,6 +39,8 @@ class ipcpp_category final : public std::error_category {
         return "not a block in use";
       case errc::not_a_participant:
         return "not a participant";
+      case errc::closed:
+        return "closed";
       case errc::system_failure:
         return "system failure";
     }

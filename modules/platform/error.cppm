@@ -34,6 +34,7 @@ export enum class errc : int {
   not_supported = 9,     // this system, file system or build cannot do it
   not_a_participant = 10,  // the caller has left, or never joined
   not_a_block = 12,        // a heap was given an address to free or resize that is no block in use
+  closed = 30,  // a blocking send to a queue that was closed or destroyed
   system_failure = 11,     // an unexpected answer of the operating system: see system_code()
 };
 

@@ -1,21 +1,12 @@
-// ipcpp.queue - messages between processes. For now: what may be a message. The queues themselves
-// come with their issue.
+// ipcpp.queue - messages between processes.
+//
+//   :message :received        what may be sent, and what receiving says
+//   :endpoint :waitable       what all queues share: who sends and receives, waiting
 module;
-
-#include <type_traits>
 
 export module ipcpp.queue;
 
-import ipcpp.platform;
-import ipcpp.sync;
-import ipcpp.malloc;
-import ipcpp.segment;
-
-namespace ipcpp {
-
-// A message is copied as bytes from one process to another: trivially copyable, and meaning the
-// same there.
-export template <class T>
-concept message = std::is_trivially_copyable_v<T> && shareable<T>;
-
-}  // namespace ipcpp
+export import :message;
+export import :received;
+export import :endpoint;
+export import :waitable;

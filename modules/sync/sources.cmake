@@ -3,7 +3,8 @@ set(sync_interfaces
   modules/sync/sync.cppm
   modules/sync/participants.cppm
   modules/sync/address_map.cppm
-  modules/sync/fork_safe_lock.cppm)
+  modules/sync/fork_safe_lock.cppm
+  modules/sync/waiting.cppm)
 set(sync_internal
   impl/sync/participant_table.cppm)
 set(sync_bodies

@@ -8,3 +8,4 @@ export module ipcpp.sync;
 export import :participants;
 export import :address_map;
 export import :fork_safe_lock;
+export import :waiting;
