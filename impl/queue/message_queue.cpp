@@ -1,9 +1,4 @@
 // Bodies of ipcpp.queue:message_queue.
-//
-// Closing, killed after each step: 1 state open -> closing: senders see it before or after their
-// claim; those that see it after withdraw. 2 heavy fence: whoever claimed without seeing it has
-// claimed visibly. 3 closing -> closed: now an empty ring is the end. If the closer dies before 3,
-// whoever looks after the dead does 2 and 3.
 module;
 
 #include <atomic>
@@ -93,12 +88,6 @@ std::unique_ptr<mail_state> attach_mail(const queue_view& queue, endpoint_role r
   return state;
 }
 
-void finish_closing(queue_head& head) noexcept {
-  if (state_of(head) != queue_state::closing) return;
-  static_cast<void>(platform::heavy_fence());
-  change_state(head, queue_state::closing, queue_state::closed);
-}
-
 mail_state& state_at(void* object) noexcept {
   return *static_cast<mail_state*>(object);
 }
@@ -111,12 +100,8 @@ ring_result mail_state::try_claim(std::uint32_t priority, std::size_t bytes, rec
   const ring_result result = rings[priority].try_claim(owner, bytes, freed[priority], out);
   if (result == ring_result::damaged) refuse_damage();
   if (result != ring_result::done) return result;
-  // The claim, then the state: pairs with the heavy fence in finish_closing.
-  if (notifies_without_fence.load(std::memory_order_relaxed)) {  // never false again
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  } else {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-  }
+  // The claim, then the state: see :closing.
+  fence_after_claim();
   if (state() == queue_state::open) return result;
   withdraw(priority, out);
   return ring_result::empty;
@@ -382,7 +367,7 @@ message_queue::message_queue(const message_queue_options& options, const allocat
   plan.option[1] = (options.senders == users::one ? one_sender : 0) |
                    (options.receivers == users::one ? one_receiver : 0);
   queue_head* const made = make_queue(memory.header(), plan);
-  head_ = made;
+  head_ = offset_ptr<queue_head>(made);
   const queue_view queue = look();
   letter_ring rings[mail_state::most_priorities];
   std::uint32_t priorities = 0;
@@ -406,17 +391,10 @@ message_receiver message_queue::receiver() {
 }
 
 void message_queue::close() {
-  const queue_view queue = look();
-  change_state(*queue.head, queue_state::open, queue_state::closing);
-  finish_closing(*queue.head);
-  notify_all(queue, queue.head->receivers);
-  notify_all(queue, queue.head->senders);
+  close_queue(look());
 }
-
 void message_queue::reopen() {
-  const queue_view queue = look();
-  finish_closing(*queue.head);
-  change_state(*queue.head, queue_state::closed, queue_state::open);
+  reopen_queue(look());
 }
 
 bool message_queue::is_closed() const {

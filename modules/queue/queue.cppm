@@ -10,3 +10,5 @@ export import :message;
 export import :received;
 export import :endpoint;
 export import :waitable;
+export import :letter_ring;
+export import :message_queue;
