@@ -136,7 +136,7 @@ receive_status broadcast_state::nothing(cell_result why) {
     refuse_damaged(queue_kind::broadcast, "slots that follow each other", "something else");
   if (++empties >= empties_between_looks) {
     empties = 0;
-    finish_closing(end.head());
+    finish_closing(end.view());
     ring.repair_at(end.view(), cursor);
     if (ring.astray(cursor))
       refuse_damaged(queue_kind::broadcast, "a tail that never goes back", "one that did");
@@ -177,7 +177,7 @@ wait_source broadcast_state::source() noexcept {
       if (me.ring.readable(me.cursor)) return true;
       if (me.empties >= empties_between_looks) {
         me.empties = 0;
-        finish_closing(me.end.head());
+        finish_closing(me.end.view());
         if (me.ring.repair_at(me.end.view(), me.cursor)) return true;
         if (me.cursor > me.ring.tail()) {
           me.empties = empties_between_looks;

@@ -10,22 +10,22 @@ import ipcpp.sync;
 
 namespace ipcpp::detail {
 
-void finish_closing(queue_head& head) noexcept {
-  if (state_of(head) != queue_state::closing) return;
+void finish_closing(const queue_view& queue) noexcept {
+  if (state_of(*queue.head) != queue_state::closing) return;
   static_cast<void>(platform::heavy_fence());
-  change_state(head, queue_state::closing, queue_state::closed);
-}
-
-void close_queue(const queue_view& queue) noexcept {
-  change_state(*queue.head, queue_state::open, queue_state::closing);
-  finish_closing(*queue.head);
+  if (!change_state(*queue.head, queue_state::closing, queue_state::closed)) return;
   notify_all(queue, queue.head->receivers);
   notify_all(queue, queue.head->senders);
 }
 
-void reopen_queue(const queue_view& queue) noexcept {
-  finish_closing(*queue.head);
-  change_state(*queue.head, queue_state::closed, queue_state::open);
+void close_queue(const queue_view& queue) noexcept {
+  static_cast<void>(change_state(*queue.head, queue_state::open, queue_state::closing));
+  finish_closing(queue);
+}
+
+bool reopen_queue(const queue_view& queue) noexcept {
+  finish_closing(queue);
+  return change_state(*queue.head, queue_state::closed, queue_state::open);
 }
 
 }  // namespace ipcpp::detail

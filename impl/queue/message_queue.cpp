@@ -139,7 +139,7 @@ void mail_state::refuse_damage() const {
 receive_status mail_state::nothing(std::uint32_t& priority, record& out) {
   if (++empties >= empties_between_looks) {
     empties = 0;
-    finish_closing(end.head());
+    finish_closing(end.view());
     for (std::uint32_t p = priorities; p-- > 0;) {
       if (rings[p].letters_are_out() && rings[p].take_returned(end.view(), owner, out)) {
         empties = empties_between_looks;  // there may be more
@@ -217,7 +217,7 @@ wait_source mail_state::source() noexcept {
         if (me.rings[p].ready()) return true;
       if (me.empties >= empties_between_looks) {
         me.empties = 0;
-        finish_closing(me.end.head());
+        finish_closing(me.end.view());
         for (std::uint32_t p = 0; p < me.priorities; ++p)
           if (me.rings[p].repair_head(me.end.view()) ||
               (me.rings[p].letters_are_out() && me.rings[p].some_returned(me.end.view()))) {

@@ -158,6 +158,8 @@ export [[nodiscard]] void* heap_allocate(heap_header* of, std::size_t bytes);
 export [[nodiscard]] void* heap_allocate(heap_header* of, std::size_t bytes, std::size_t alignment);
 export [[nodiscard]] void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept;
 export void heap_deallocate(heap_header* of, void* block);
+// The header of the heap that the address lies in; nullptr if it lies in none.
+export [[nodiscard]] heap_header* heap_header_at(const void* address) noexcept;
 export [[nodiscard]] bool heap_is_pinned(const heap_header* of) noexcept;
 // [begin, end) of the heap's whole reservation in this process.
 export [[nodiscard]] std::span<std::byte> heap_range(const heap_header* of) noexcept;

@@ -28,8 +28,8 @@ export inline void fence_after_claim() noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
 }
-export void finish_closing(queue_head& head) noexcept;
+export void finish_closing(const queue_view& queue) noexcept;
 export void close_queue(const queue_view& queue) noexcept;
-export void reopen_queue(const queue_view& queue) noexcept;
+export bool reopen_queue(const queue_view& queue) noexcept;
 
 }  // namespace ipcpp::detail

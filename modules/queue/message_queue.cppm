@@ -39,6 +39,7 @@ export module ipcpp.queue:message_queue;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
+import :closing;
 import :endpoint;
 import :letter_ring;
 import :received;

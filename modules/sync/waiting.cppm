@@ -12,8 +12,9 @@
 //   waiting_point    63   62                0
 //                    | F | marks             |   mark m: a seat whose slot is m modulo 63 may sleep here
 //                                                F: somebody who sleeps here cannot make a heavy fence
-//   words of a seat  0 point   63   62              0      which point, as an offset + 1 from the place's
-//                              | C | offset + 1      |     first byte; 0 none, all ones (but C) several.
+//   words of a seat  0 point   63   62   61         0      which point, counted from the place's table
+//                              | C | R | distance    |     (R: from the place's first byte); 0 none,
+//                                                          all ones but C: several points.
 //                                                          C: chosen by a notifier, not yet awake
 //                    1 since   steady clock, ns: when it began to wait. The oldest is chosen first
 //                    2 tag     the waiter's own: whoever chooses may look at it
@@ -23,7 +24,8 @@
 // a matching seat is taken off by the next notifier.
 //
 // Exact wake-ups. A notifier chooses a seat by one exchange (point -> C|point) and unparks it. The
-// waiter acknowledges (0) when it leaves. notify_one wakes one seat, never the same one twice.
+// waiter acknowledges (0) when it leaves. notify_one wakes one seat, never the same one twice; seats
+// that wait at several points are woken besides, whenever one of their marks is looked under.
 //
 // Crash story
 //   waiter, words written, no mark     nobody looks at them; wiped with the handle
@@ -120,11 +122,15 @@ export class waiting {
   // Leaves. If it was chosen meanwhile and left() was not called, the wake-up is passed on.
   ~waiting();
 
-  // Waits at this one as well. Throws invalid_argument if it lies in another place.
+  // Waits at this one as well, before the first arm(). Throws invalid_argument if it lies in another
+  // place, limit_reached for more than 64.
   void also_at(waiting_point& other);
 
-  // Before each look at the condition that is followed by park().
+  // Before each look at the condition that is followed by park(). A wake-up that came before counts
+  // as used.
   void arm() noexcept;
+  // Marks again without using a wake-up up: instead of arm() where being chosen is the condition.
+  void stay() noexcept;
   // Sleeps until chosen, or one slice, or the deadline. May return early. At the end of a slice it
   // takes over wake-ups that the dead were given.
   platform::park_outcome park(platform::steady_time deadline) noexcept;
@@ -132,17 +138,19 @@ export class waiting {
   [[nodiscard]] bool chosen() const noexcept;
   // Leaves for good, with whatever it waited for: a wake-up it was given is its own.
   void left() noexcept;
+  // The same; true if it was given one, for who wants to decide later.
+  [[nodiscard]] bool leave() noexcept;
 
  private:
-  void mark(waiting_point& at) noexcept;
+  void mark() noexcept;
+  void take_over_from_the_dead() noexcept;
 
-  static constexpr std::size_t most_points = 64;
+  static constexpr std::uint32_t most_points = 64;
   seat* seat_;
-  waiting_point* first_;
-  waiting_point* more_[most_points - 1];
-  std::uint32_t points_ = 1;
+  waiting_point* points_[most_points];
+  std::uint32_t count_ = 1;
   std::uint32_t ticket_ = 0;
-  std::uint64_t armed_for_ = 0;
+  std::uint64_t waits_for_;
   bool in_ = true;
 };
 
