@@ -250,7 +250,7 @@ class destroyed_on_failure {
 };
 
 // Builds with the allocator it was given; A is a value type's worth of allocator, whichever.
-template <class A>
+export template <class A>
 class builder {
  public:
   explicit builder(const A& allocator) noexcept : allocator_(allocator) {}

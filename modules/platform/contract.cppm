@@ -12,11 +12,13 @@
 //                     half-made object. Refuses another user's unless audience::group is asked for.
 //   remove(name)      The name is gone at once, users go on undisturbed. false: there was none.
 //   remove_if_unused  Only if nobody has it open or mapped; decided without a race against open().
+//                     `only`: and if the name leads to the object with that id.
 //   from_handle       Takes a native handle passed on by fork, socket or duplication.
 //   again             A second, independent opening.
 //   reachable         The name still leads here (systems may remove names themselves: RemoveIPC).
 // mapping: the whole capacity, reserved at once at base(), which is aligned to
 // base_alignment(capacity()).
+//   publish(name)     Gives the mapped object its name, as shared_object::publish does.
 //   map(object, at)   At a given address or not at all; no_address_space names what was missing.
 //                     Touches no page.
 //   commit            true: these bytes (in whole pages) are there for every process that maps the
@@ -75,12 +77,13 @@ concept shared_object_contract =
     movable_handle<Object> &&
     requires(Object& object, const Object& constant, std::string_view name, access mode,
              audience who, const object_options& options,
-             typename Object::native_handle_type handle) {
+             typename Object::native_handle_type handle, const object_id& id) {
       { Object::create(options) } -> std::same_as<Object>;
       { Object::open(name, mode, who) } -> std::same_as<Object>;
       { Object::from_handle(handle, mode) } -> std::same_as<Object>;
       { Object::remove(name, who) } -> std::same_as<bool>;
       { Object::remove_if_unused(name, who) } -> std::same_as<bool>;
+      { Object::remove_if_unused(name, who, &id) } -> std::same_as<bool>;
       { object.publish(name) } -> std::same_as<void>;
       { constant.again() } -> std::same_as<Object>;
       { constant.id() } noexcept -> std::same_as<object_id>;
@@ -100,6 +103,7 @@ concept mapping_contract =
       { constant.private_area() } noexcept -> std::same_as<std::byte*>;
       { constant.capacity() } noexcept -> std::same_as<std::size_t>;
       { constant.object() } noexcept -> std::same_as<const Object&>;
+      { place.publish(std::string_view{}) } -> std::same_as<void>;
       { place.commit(n, n) } -> std::same_as<bool>;
       { place.release(n, n) } -> std::same_as<std::size_t>;
       { place.adopt(n) } noexcept -> std::same_as<bool>;

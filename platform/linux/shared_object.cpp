@@ -121,8 +121,8 @@ bool shared_object::remove(std::string_view name, audience who) {
   return posix::store_remove(name, who, false);
 }
 
-bool shared_object::remove_if_unused(std::string_view name, audience who) {
-  return posix::store_remove(name, who, true);
+bool shared_object::remove_if_unused(std::string_view name, audience who, const object_id* only) {
+  return posix::store_remove(name, who, true, only);
 }
 
 shared_object shared_object::from_handle(native_handle_type received, access mode) {

@@ -305,7 +305,7 @@ stored_object store_open(std::string_view name, access mode, audience who) {
               "try again later");
 }
 
-bool store_remove(std::string_view name, audience who, bool only_unused) {
+bool store_remove(std::string_view name, audience who, bool only_unused, const object_id* only) {
   check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
@@ -324,6 +324,7 @@ bool store_remove(std::string_view name, audience who, bool only_unused) {
     object_prologue
         found{};  // a damaged object may be removed like any other, it just has no files to sweep
     const bool readable = ::pread(anchor.get(), &found, sizeof found, 0) == ssize_t{sizeof found};
+    if (only != nullptr && (!readable || id_of(found) != *only)) return false;
     if (::unlink(path.c_str()) != 0) {
       if (errno == ENOENT) continue;
       refuse(object, "remove its name", errno);

@@ -128,8 +128,9 @@ struct stored_object {
 // Throws already_exists. The name appears in one step, or not at all.
 void store_publish(const stored_object& object, std::string_view name);
 [[nodiscard]] stored_object store_open(std::string_view name, access mode, audience who);
-// false: there was none. With `only_unused` also: somebody uses it.
-bool store_remove(std::string_view name, audience who, bool only_unused);
+// false: there was none, or another object than `only`. With `only_unused` also: somebody uses it.
+bool store_remove(std::string_view name, audience who, bool only_unused,
+                  const object_id* only = nullptr);
 // Removes every file of an anchor that has lost its public name and its last user. Harmless
 // otherwise.
 void store_sweep(object_id id) noexcept;

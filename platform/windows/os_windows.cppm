@@ -172,7 +172,8 @@ export class shared_object {
                                           audience who = audience::owner);
   static bool remove(std::string_view name, audience who = audience::owner);
   // Always false: a name nobody uses is gone already. Clears the record of one, if there is any.
-  static bool remove_if_unused(std::string_view name, audience who = audience::owner);
+  static bool remove_if_unused(std::string_view name, audience who = audience::owner,
+                               const object_id* only = nullptr);
   [[nodiscard]] static shared_object from_handle(native_handle_type received,
                                                  access mode = access::read_write);
 
@@ -222,6 +223,7 @@ export class mapping {
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return object_.capacity(); }
   [[nodiscard]] const shared_object& object() const noexcept { return object_; }
+  void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
   [[nodiscard]] std::byte* private_area() const noexcept { return base_ - private_area_bytes; }
 
   [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);

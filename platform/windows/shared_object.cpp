@@ -176,7 +176,8 @@ bool shared_object::remove(std::string_view name, audience who) {
   return remove_name(name, who, false);
 }
 
-bool shared_object::remove_if_unused(std::string_view name, audience who) {
+bool shared_object::remove_if_unused(std::string_view name, audience who,
+                                     const object_id* /*only*/) {
   return remove_name(name, who, true);
 }
 
