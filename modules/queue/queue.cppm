@@ -10,8 +10,6 @@ export import :message;
 export import :received;
 export import :endpoint;
 export import :waitable;
-export import :blocking;
-export import :closing;
 export import :letter_ring;
 export import :message_queue;
 export import :broadcast_ring;

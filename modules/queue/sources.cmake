@@ -5,8 +5,6 @@ set(queue_interfaces
   modules/queue/received.cppm
   modules/queue/endpoint.cppm
   modules/queue/waitable.cppm
-  modules/queue/blocking.cppm
-  modules/queue/closing.cppm
   modules/queue/letter_ring.cppm
   modules/queue/message_queue.cppm
   modules/queue/broadcast_ring.cppm
@@ -15,7 +13,6 @@ set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
   impl/queue/waiting.cpp
-  impl/queue/closing.cpp
   impl/queue/letter_ring.cpp
   impl/queue/message_queue.cpp
   impl/queue/broadcast_ring.cpp
