@@ -34,17 +34,17 @@ ipcpp::overflow overflow_of(const queue_view& queue) {
   return static_cast<ipcpp::overflow>(queue.option[0]);
 }
 
-bool resolve_broadcast(const queue_view& queue, std::uint32_t slot,
-                       std::uint64_t control) noexcept {
+endpoint::verdict resolve_broadcast(const queue_view& queue, std::uint32_t slot,
+                                    std::uint64_t control) noexcept {
   try {
     broadcast_ring ring = broadcast_ring_of(queue, static_cast<std::uint32_t>(queue.option[1]));
     ring.retire(queue, slot, control);
   } catch (const error&) {
-    return false;
+    return endpoint::verdict::not_yet;
   }
   notify_all(queue, queue.head->receivers);
   notify_all(queue, queue.head->senders);
-  return true;
+  return endpoint::verdict::settled;
 }
 
 bool over(const broadcast_state& me, queue_state now) noexcept {

@@ -57,13 +57,14 @@ void set_up_rings(const queue_view& queue, letter_ring (&rings)[mail_state::most
   }
 }
 
-bool resolve_mail(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept {
+endpoint::verdict resolve_mail(const queue_view& queue, std::uint32_t slot,
+                               std::uint64_t control) noexcept {
   letter_ring rings[mail_state::most_priorities];
   std::uint32_t priorities = 0;
   try {
     set_up_rings(queue, rings, priorities);
   } catch (const error&) {
-    return false;
+    return endpoint::verdict::not_yet;
   }
   for (std::uint32_t p = 0; p < priorities; ++p) {
     rings[p].retire(queue, slot, control);
@@ -71,7 +72,7 @@ bool resolve_mail(const queue_view& queue, std::uint32_t slot, std::uint64_t con
   }
   notify_all(queue, queue.head->receivers);
   notify_all(queue, queue.head->senders);
-  return true;
+  return endpoint::verdict::settled;
 }
 
 std::unique_ptr<mail_state> attach_mail(const queue_view& queue, endpoint_role role) {
@@ -394,7 +395,7 @@ void message_queue::close() {
   close_queue(look());
 }
 void message_queue::reopen() {
-  reopen_queue(look());
+  static_cast<void>(reopen_queue(look()));
 }
 
 bool message_queue::is_closed() const {

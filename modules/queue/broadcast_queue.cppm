@@ -39,9 +39,9 @@ import ipcpp.sync;
 import ipcpp.malloc;
 import :blocking;
 import :broadcast_ring;
-import :closing;
 import :endpoint;
 import :message;
+import :queue_object;
 import :received;
 import :waitable;
 
@@ -319,6 +319,7 @@ class broadcast_poller {
 export template <message T>
 class broadcast_queue {
  public:
+  static constexpr bool is_ipcpp_shareable = true;
   using value_type = T;
   using allocator_type = allocator<std::byte>;
   using publisher_type = broadcast_publisher<T>;
@@ -358,7 +359,7 @@ class broadcast_queue {
 
   // Nothing can be published any more; what is in the ring can be received.
   void close() { detail::close_queue(look()); }
-  void reopen() { detail::reopen_queue(look()); }
+  void reopen() { static_cast<void>(detail::reopen_queue(look())); }
   [[nodiscard]] bool is_closed() const {
     return detail::state_of(*look().head) != detail::queue_state::open;
   }

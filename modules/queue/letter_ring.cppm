@@ -62,6 +62,7 @@ module;
 export module ipcpp.queue:letter_ring;
 
 import ipcpp.platform;
+import ipcpp.sync;
 import :endpoint;
 
 namespace ipcpp::detail {
@@ -149,6 +150,16 @@ struct record {
 
   std::size_t room() const noexcept { return granules * granule_bytes - letter_head_bytes; }
 };
+
+// After a claim, before the look at whether the queue is still open: pairs with the heavy fence of who
+// closes it (:queue_object). A sender that saw it open has then claimed visibly.
+inline void fence_after_claim() noexcept {
+  if (notifies_without_fence.load(std::memory_order_relaxed)) {  // never false again
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  } else {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+}
 
 enum class ring_result : std::uint8_t { done, empty, full, damaged };
 

@@ -39,9 +39,9 @@ export module ipcpp.queue:message_queue;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
-import :closing;
 import :endpoint;
 import :letter_ring;
+import :queue_object;
 import :received;
 import :waitable;
 
@@ -403,6 +403,7 @@ export class message_receiver {
 // The object in shared memory. Construct it in a segment, or with a heap's allocator.
 export class message_queue {
  public:
+  static constexpr bool is_ipcpp_shareable = true;
   using allocator_type = allocator<std::byte>;
   using sender_type = message_sender;
   using receiver_type = message_receiver;
