@@ -21,3 +21,7 @@ export import :lane;
 export import :spsc_queue;
 export import :intents;
 export import :mpmc_queue;
+export import :letter_ring;
+export import :message_queue;
+export import :broadcast_ring;
+export import :broadcast_queue;
