@@ -11,11 +11,18 @@ set(queue_interfaces
   modules/queue/lane.cppm
   modules/queue/spsc_queue.cppm
   modules/queue/intents.cppm
-  modules/queue/mpmc_queue.cppm)
+  modules/queue/mpmc_queue.cppm
+  modules/queue/mpsc_queue.cppm
+  modules/queue/latest.cppm
+  modules/queue/wait_any.cppm
+  modules/queue/wait_set.cppm
+  modules/queue/awaitable.cppm)
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
   impl/queue/waiting.cpp
   impl/queue/closing.cpp
   impl/queue/ring.cpp
-  impl/queue/intents.cpp)
+  impl/queue/intents.cpp
+  impl/queue/latest.cpp
+  impl/queue/wait_set.cpp)
