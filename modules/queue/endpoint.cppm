@@ -165,8 +165,8 @@ export [[nodiscard]] queue_view look_at(queue_head* at, heap_header* heap,
 export void destroy_queue(queue_head* at, heap_header* heap) noexcept;
 
 export [[nodiscard]] inline queue_state state_of(queue_head& head) noexcept {
-  // Acquire: pairs with the release of whoever closed it.
-  return static_cast<queue_state>(shared(head.state).load(std::memory_order_acquire) & 0xff);
+  // Sequentially consistent: who sees it closed also sees what was claimed before, see :lane.
+  return static_cast<queue_state>(shared(head.state).load(std::memory_order_seq_cst) & 0xff);
 }
 // open -> closing, and so on, by exchange; false if it is not in state `from`.
 export bool change_state(queue_head& head, queue_state from, queue_state to) noexcept;
