@@ -50,11 +50,21 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
   // Acquire: pairs with the claimer's CAS.
   const record_word claim{load(claim_word(position), std::memory_order_acquire)};
   if (!same_lap(claim, lap_of(position))) {
-    // Nothing is claimed here. Unless the head ran away, that is an empty ring.
-    if (load(lines_->tail, std::memory_order_acquire) >> 1 < position) resynchronise();
-    return false;
+    // Nothing is claimed here: an empty ring, if the tail is here as well.
+    const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
+    if (tail == head || load(lines_->head, std::memory_order_acquire) != head) return false;
+    const record_word again{load(claim_word(position), std::memory_order_acquire)};
+    if (same_lap(again, lap_of(position))) return true;
+    resynchronise();  // head or tail lie at no border
+    return true;
   }
   if (!fits(claim.granules(), position)) return false;
+  if (claim.on() != on) {  // the head's bit is damaged, or the tail's was: the claim says what counts
+    std::uint64_t here = head;
+    std::atomic_ref(lines_->head)
+        .compare_exchange_strong(here, head ^ 1, std::memory_order_acq_rel);
+    return true;
+  }
   const std::uint64_t control = control_of(queue, claim.owner());
   if (role_of(control) != endpoint_role::none) {
     if (!owner_is_gone(queue, control)) return false;
@@ -177,10 +187,14 @@ ring_result letter_ring::full_or_damaged(std::uint64_t position, std::uint64_t& 
   advance_freed();  // somebody may have died between releasing and this
   const std::uint64_t before = load(lines_->freed, std::memory_order_acquire) >> 1;
   const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire) >> 1;
+  const std::uint64_t head = load(lines_->head, std::memory_order_acquire) >> 1;
+  const record_word oldest{load(take_word(before), std::memory_order_acquire)};
   const std::uint64_t after = load(lines_->freed, std::memory_order_acquire) >> 1;
   if (tail != position || before != after) return ring_result::done;
-  // `freed` stood still while tail was read: it was not beyond tail, nor tail a ring beyond it.
-  if (tail < before || tail - before > size_) {
+  // `freed` stood still while the others were read: it was not beyond tail, nor tail a ring beyond
+  // it, and if anything was taken since, then the record at `freed`.
+  if (tail < before || tail - before > size_ ||
+      (head > before && !same_lap(oldest, lap_of(before)))) {
     freed = 0;
     return resynchronise();
   }

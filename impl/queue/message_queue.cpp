@@ -149,7 +149,7 @@ receive_status mail_state::nothing(std::uint32_t& priority, record& out) {
         count(3);
         return receive_status::message;
       }
-      while (rings[p].repair_head(end.view())) {
+      for (int mended = 0; mended < 64 && rings[p].repair_head(end.view()); ++mended) {
         const ring_result found = rings[p].try_take(owner, out);
         if (found == ring_result::damaged) refuse_damage();
         if (found != ring_result::done) continue;

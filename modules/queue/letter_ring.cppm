@@ -84,7 +84,7 @@ static_assert(sizeof(ring_lines) == 384 && offsetof(ring_lines, head) == platfor
 
 // What claims and takes hold.
 enum class record_state : std::uint8_t {
-  none = 0,       // in claims: no more than claimed
+  none = 0,       // in claims: 0 or 1, which is the record's own `on`
   held = 1,       // a receiver reads it
   held_again = 2, // the same, after a receiver died with it
   returned = 3,   // its receiver is gone: whoever wants it
@@ -109,6 +109,7 @@ struct record_word {
     return static_cast<record_state>(bits >> 23 & 7);
   }
   constexpr bool next_on() const noexcept { return (bits >> 22 & 1) != 0; }
+  constexpr bool on() const noexcept { return (bits >> 23 & 1) != 0; }  // in claims
   constexpr std::uint32_t granules() const noexcept {
     return static_cast<std::uint32_t>(bits) & (most_granules - 1);
   }
@@ -225,8 +226,8 @@ class letter_ring {
       }
       const bool next_on =
           (load(ring_word(position + granules), std::memory_order_relaxed) & 1) == 0;
-      const record_word mine = record_word::of(lap_of(position), owner, record_state::none,
-                                               next_on, granules);
+      const record_word mine = record_word::of(
+          lap_of(position), owner, static_cast<record_state>(on), next_on, granules);
       const std::uint64_t next = (position + granules) << 1 | std::uint64_t{next_on};
       if (many_senders_) {
         // Release: pairs with the acquire above and in repair: what the claimer knew of tail.

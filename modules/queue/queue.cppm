@@ -25,3 +25,7 @@ export import :letter_ring;
 export import :message_queue;
 export import :broadcast_ring;
 export import :broadcast_queue;
+export import :loan_ring;
+export import :loan_queue;
+export import :call_table;
+export import :call_queue;

@@ -15,7 +15,11 @@ set(queue_interfaces
   modules/queue/letter_ring.cppm
   modules/queue/message_queue.cppm
   modules/queue/broadcast_ring.cppm
-  modules/queue/broadcast_queue.cppm)
+  modules/queue/broadcast_queue.cppm
+  modules/queue/loan_ring.cppm
+  modules/queue/loan_queue.cppm
+  modules/queue/call_table.cppm
+  modules/queue/call_queue.cppm)
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
@@ -26,4 +30,8 @@ set(queue_bodies
   impl/queue/letter_ring.cpp
   impl/queue/message_queue.cpp
   impl/queue/broadcast_ring.cpp
-  impl/queue/broadcast_queue.cpp)
+  impl/queue/broadcast_queue.cpp
+  impl/queue/loan_ring.cpp
+  impl/queue/loan_queue.cpp
+  impl/queue/call_table.cpp
+  impl/queue/call_queue.cpp)

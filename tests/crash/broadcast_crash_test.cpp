@@ -186,7 +186,7 @@ TEST_F(CrashBroadcast, KilledAtEveryInstructionOfPublishingOverTheDead) {
       "publish where a dead subscriber holds the ring and a dead publisher a position",
       [&] {
         now = std::make_unique<stage>(overflow::block);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto slow = now->feed->subscriber();
                     ::_exit(0);
                   }),

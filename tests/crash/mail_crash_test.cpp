@@ -329,13 +329,13 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfMendingWhatOthersLeft) {
         now = std::make_unique<stage>();
         now->turn(11);
         now->fill(1, 40);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto in = now->mail->receiver();
                     auto letter = in.try_receive();
                     ::_exit(letter ? 0 : 1);
                   }),
                   0);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto out = now->mail->sender();
                     auto claimed = out.claim(150);
                     ::_exit(0);
@@ -371,7 +371,7 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfTakingADeadOnesEndpoint) {
       [&] {
         now = std::make_unique<stage>(narrow);
         now->turn(0);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto out = now->mail->sender();
                     out.send(letter_of(100, 40));
                     auto claimed = out.claim(150);
