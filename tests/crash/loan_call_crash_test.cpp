@@ -284,7 +284,7 @@ TEST_F(CrashCall, KilledAtEveryInstructionOfAnswering) {
         request.reply(call_stage::square(request.request().number));
       },
       [&](bool finished) {
-        auto result = now->under_way->get_for(300ms);
+        auto result = now->under_way->get_for(150ms);
         if (result) {
           for (const std::uint64_t n : result->square) EXPECT_EQ(n, 49u) << "torn";
           answered = true;
