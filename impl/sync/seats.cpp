@@ -121,6 +121,7 @@ seat& take_seat(const void* address) {
     s.handle = taken.handle;
     s.words = taken.words;
     s.id = pack_seat_id(taken.handle);
+    s.process = pack_seat_id({0, 1});
     private_seat = &s;
     return s;
   }
@@ -133,6 +134,8 @@ seat& take_seat(const void* address) {
   s.words = who.words_of(handle)->word;
   ::new (static_cast<void*>(s.cell)) platform::parking_slot(who.parking_of(handle));
   s.id = pack_seat_id(handle);
+  const participant_id process = who.owner_of(handle);
+  s.process = pack_seat_id({process.slot, process.generation});
   s.serial = found.serial;
   s.epoch = map_epoch.load(std::memory_order_relaxed);
   s.begin = found.begin;
@@ -183,9 +186,6 @@ roster::roster(participants& of, std::uintptr_t begin, std::size_t bytes) noexce
   origin_flag = by_range_flag;
 }
 
-roster::roster(participants::state& of) noexcept
-    : table(&of), origin(reinterpret_cast<std::uintptr_t>(of.processes)) {}
-
 roster roster::at(const void* address) noexcept {
   const address_map::range found = address_map::of_this_process().range_of(address);
   if (found.owner == nullptr || found.owner->who == nullptr) return {};
@@ -213,6 +213,11 @@ bool roster::gone(std::uint64_t id) const noexcept {
   const handle_id handle = unpack_seat_id(id);
   if (table == nullptr) return private_id_at(handle.slot) != id;
   return who->probe(handle) != vitality::alive;
+}
+
+bool roster::process_gone(std::uint64_t process) const noexcept {
+  const handle_id id = unpack_seat_id(process);
+  return table != nullptr && who->probe(participant_id{id.slot, id.generation}) != vitality::alive;
 }
 
 std::uint32_t spins() noexcept {

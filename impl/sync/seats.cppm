@@ -6,10 +6,13 @@
 //   seat     one thread's handle in one place; private, in pages that a forked child sees zeroed, so
 //            a child never takes its parent's seat for its own
 //
-// An id is a seat's slot and generation, packed as locks keep it in their owner words:
+// An id is a seat's slot and generation, packed as locks keep it in their owner words, or a process's:
 //
 //   63         32 31  16 15     0
 //   | generation | slot | 0      |     0: nobody
+//
+// Words of a seat beside those of :waiting: 3 to 12 name the shared locks that its thread holds, by the
+// same numbers as points (:shared_mutex).
 module;
 
 #include <atomic>
@@ -32,6 +35,8 @@ namespace ipcpp::detail {
 inline constexpr std::size_t point_word = 0;
 inline constexpr std::size_t since_word = 1;
 inline constexpr std::size_t tag_word = 2;
+inline constexpr std::size_t first_read_word = 3;
+inline constexpr std::size_t end_read_word = handle_words::count;
 
 inline constexpr std::uint64_t chosen_flag = std::uint64_t{1} << 63;
 inline constexpr std::uint64_t by_range_flag = std::uint64_t{1} << 62;  // see roster::point_of
@@ -51,15 +56,13 @@ struct private_slot;
 
 // What a notifier knows of a place. Copied freely.
 struct roster {
-  participants* who = nullptr;           // nullptr: only table is known, or the private table
+  participants* who = nullptr;           // nullptr: the private table, as the next
   participants::state* table = nullptr;  // nullptr: the private table
   std::uintptr_t origin = 0;             // points are counted from here,
   std::uint64_t origin_flag = 0;         // and this says from where
 
   roster() noexcept = default;
   roster(participants& of, std::uintptr_t begin, std::size_t bytes) noexcept;
-  // Of a table whose range is not known here.
-  explicit roster(participants::state& of) noexcept;
   [[nodiscard]] static roster at(const void* address) noexcept;
 
   // Counted from the table, which lies at the same distance in every process; if the table lies in
@@ -68,18 +71,14 @@ struct roster {
     return ((reinterpret_cast<std::uintptr_t>(&at) - origin) & (by_range_flag - 1)) | origin_flag;
   }
 
-  [[nodiscard]] waiting_point& point_at(std::uint64_t point) const noexcept {
-    // Sign-extended from 62 bits: a point may lie before the table.
-    const auto distance = static_cast<std::intptr_t>(point << 2) >> 2;
-    return *reinterpret_cast<waiting_point*>(origin + static_cast<std::uintptr_t>(distance));
-  }
-
   [[nodiscard]] std::uint32_t limit() const noexcept;
   // nullptr: nobody ever sat there.
   [[nodiscard]] std::uint64_t* words(std::uint32_t slot) const noexcept;
   void unpark(std::uint32_t slot) const noexcept;
   // Who sits there now; 0: nobody.
   [[nodiscard]] std::uint64_t id_at(std::uint32_t slot) const noexcept;
+  // Is that process dead, or has it left? Likewise.
+  [[nodiscard]] bool process_gone(std::uint64_t process) const noexcept;
   // Is that seat empty, or its process dead? About 1 us. Whoever hears true sees everything that
   // the gone one wrote. who must be known.
   [[nodiscard]] bool gone(std::uint64_t id) const noexcept;
@@ -92,7 +91,8 @@ struct seat {
   std::uint64_t epoch;
   std::uint64_t id;
 
-  std::uint64_t serial;  // of the range
+  std::uint64_t process;  // this one, as an id
+  std::uint64_t serial;   // of the range
   roster in;
   handle_id handle;
   std::uint64_t* words;
@@ -125,9 +125,6 @@ extern thread_local constinit seat* recent_seat;
 
 // Gives the handle back if its range is still in the address map.
 void release_seat(const seat& of) noexcept;
-
-// The words of a dead seat are about to be wiped: whoever chose it wakes somebody else instead.
-void pass_on_wake_up(const roster& in, const handle_words& of) noexcept;
 
 // Lets give() make the waiter with that id the next owner, if the one that has waited longest at this
 // point began before `since` (steady ns), and wakes it. false: nothing was given, or the heir left

@@ -130,16 +130,6 @@ bool hand_over(waiting_point& at, std::uint64_t waited_since, give_function give
   return true;
 }
 
-void pass_on_wake_up(const roster& in, const handle_words& of) noexcept {
-  const std::uint64_t word = std::atomic_ref(const_cast<std::uint64_t&>(of.word[point_word]))
-                                 .load(std::memory_order_acquire);
-  const std::uint64_t point = word & ~chosen_flag;
-  if ((word & chosen_flag) == 0 || point == several_points) return;
-  // Counted from a range that may not be known here: its other waiters look at the end of a slice.
-  if ((point & by_range_flag) != 0) return;
-  (void)wake_in(in, in.point_at(point), 1);
-}
-
 // ---- waiting ----
 
 waiting::waiting(waiting_point& at, std::uint64_t tag) : seat_(&seat_at(&at)), points_{&at} {
@@ -189,44 +179,14 @@ void waiting::arm() noexcept {
   mark();
 }
 
-void waiting::stay() noexcept {
-  if (chosen()) return;
-  ticket_ = seat_->ticket();
-  mark();
-}
-
 bool waiting::chosen() const noexcept {
   return (seat_word(seat_->words, point_word).load(std::memory_order_acquire) & chosen_flag) != 0;
 }
 
 platform::park_outcome waiting::park(platform::steady_time deadline) noexcept {
-  if (chosen()) return platform::park_outcome::woken;  // after ticket_ was taken, or before
-  platform::park_outcome outcome = seat_->park(ticket_, deadline);
   if (chosen()) return platform::park_outcome::woken;
-  if (outcome == platform::park_outcome::slice_over && count_ == 1) {
-    take_over_from_the_dead();
-    if (chosen()) outcome = platform::park_outcome::woken;
-  }
-  return outcome;
-}
-
-void waiting::take_over_from_the_dead() noexcept {
-  const roster& in = seat_->in;
-  if (in.table == nullptr) return;  // nobody dies alone here
-  const std::uint64_t theirs = waits_for_ | chosen_flag;
-  for (std::uint32_t slot = 0; slot < in.limit(); ++slot) {
-    std::uint64_t* const words = in.words(slot);
-    if (slot == seat_->handle.slot ||
-        seat_word(words, point_word).load(std::memory_order_acquire) != theirs)
-      continue;
-    const std::uint64_t id = in.id_at(slot);
-    if (id == 0 || !in.gone(id)) continue;
-    // First to us, then from the dead: whoever dies in between leaves two wake-ups, not none.
-    if (!choose(seat_->words, waits_for_)) return;  // chosen already
-    std::uint64_t expected = theirs;
-    seat_word(words, point_word).compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
-    return;
-  }
+  const platform::park_outcome outcome = seat_->park(ticket_, deadline);
+  return chosen() ? platform::park_outcome::woken : outcome;
 }
 
 void waiting::left() noexcept {

@@ -1,10 +1,19 @@
-// ipcpp.containers - containers that live in a segment.
+// ipcpp.containers - containers that live in a segment, of our own.
 //
-// Empty for now: its place in the layers (above ipcpp.segment, beside ipcpp.queue) is fixed, its
-// contents come with the containers.
+//   :string            basic_string, string, ...          :hash            the same in every process
+//
+// A container holds its allocator and offsets, and nothing else that a process could mistake: the
+// same bytes mean the same to every process, wherever it maps the segment, and to every compiler.
+// Elements are built with the container's memory (ipcpp.malloc:construction), so containers nest
+// without ceremony. docs/containers.md says what is guaranteed.
 export module ipcpp.containers;
 
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
 import ipcpp.segment;
+export import :checks;
+export import :hash;
+export import :string_storage;
+export import :string;
+export import :string_operators;

@@ -12,6 +12,11 @@ set(queue_interfaces
   modules/queue/spsc_queue.cppm
   modules/queue/intents.cppm
   modules/queue/mpmc_queue.cppm
+  modules/queue/mpsc_queue.cppm
+  modules/queue/latest.cppm
+  modules/queue/wait_any.cppm
+  modules/queue/wait_set.cppm
+  modules/queue/awaitable.cppm
   modules/queue/letter_ring.cppm
   modules/queue/message_queue.cppm
   modules/queue/broadcast_ring.cppm
@@ -27,6 +32,8 @@ set(queue_bodies
   impl/queue/closing.cpp
   impl/queue/ring.cpp
   impl/queue/intents.cpp
+  impl/queue/latest.cpp
+  impl/queue/wait_set.cpp
   impl/queue/letter_ring.cpp
   impl/queue/message_queue.cpp
   impl/queue/broadcast_ring.cpp

@@ -27,15 +27,14 @@
 // waiter acknowledges (0) when it leaves. notify_one wakes one seat, never the same one twice; seats
 // that wait at several points are woken besides, whenever one of their marks is looked under.
 //
-// Crash story
+// Crash story. Every sleep is sliced (50 ms), and whoever waits looks at its condition after each
+// slice: so whatever of the following happens, nobody is later than two slices.
 //   waiter, words written, no mark     nobody looks at them; wiped with the handle
-//   waiter, marked, dies               a notifier may choose it: the wake-up is C in a dead seat. Who
-//                                      buries it passes it on; who waits at the same point looks for
-//                                      such seats whenever its slice is over, and takes the wake-up over
-//   notifier, chosen, not yet unparked the chosen finds C (and ready()) when its slice is over
-//   notifier, a mark taken off, the    the waiters under that mark look, and mark again, when their
-//     seats under it not yet looked at slice is over
-//   So with a deadline far away nothing is later than two slices (100 ms), whoever dies.
+//   waiter, marked, dies               a notifier may choose it: that wake-up is lost
+//   notifier, chosen, not yet unparked the chosen finds C when its slice is over
+//   notifier, a mark taken off, the    they mark again when their slice is over
+//     seats under it not yet looked at
+//   notifier, before it notified       the same as if it was about to: waiters look by themselves
 //
 // Race story. Waiter: words, mark (RMW), heavy fence, ready(). Notifier: change, then marks. Of the
 // two, one sees the other: the heavy fence orders every enrolled notifier's store before its load.
@@ -129,10 +128,8 @@ export class waiting {
   // Before each look at the condition that is followed by park(). A wake-up that came before counts
   // as used.
   void arm() noexcept;
-  // Marks again without using a wake-up up: instead of arm() where being chosen is the condition.
-  void stay() noexcept;
-  // Sleeps until chosen, or one slice, or the deadline. May return early. At the end of a slice it
-  // takes over wake-ups that the dead were given.
+  // Sleeps until chosen, or one slice, or the deadline. May return early. Look at the condition
+  // whatever it returns: a wake-up may have died with who gave it, or who was given it.
   platform::park_outcome park(platform::steady_time deadline) noexcept;
   // Did a notifier choose this thread since the last arm()?
   [[nodiscard]] bool chosen() const noexcept;
@@ -143,7 +140,6 @@ export class waiting {
 
  private:
   void mark() noexcept;
-  void take_over_from_the_dead() noexcept;
 
   static constexpr std::uint32_t most_points = 64;
   seat* seat_;

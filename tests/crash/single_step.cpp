@@ -33,10 +33,11 @@ class victim {
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
-      ::raise(SIGSTOP);
       int status = 0;
       try {
+        played.before();
+        ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+        ::raise(SIGSTOP);
         played.operation();
       } catch (const std::exception& e) {
         std::fprintf(stderr, "victim: %s\n", e.what());
@@ -189,6 +190,25 @@ bool reach(victim& dying, const place_to_die& place) {
 
 }  // namespace
 
+bool kill_at_event(const scene& played, std::size_t event) {
+  const bool everywhere = test::prove_in_full();
+  const one_processor pinned;
+  played.prepare();
+  const std::span<const std::byte> watched =
+      played.watched ? played.watched() : std::span<const std::byte>();
+  victim dying(played);
+  std::vector<std::byte> seen(watched.begin(), watched.end());
+  for (std::size_t events = 0; events < event;) {
+    const bool system_call = dying.is_system_call(dying.address());
+    if (!dying.step()) return false;
+    const bool changed =
+        !seen.empty() && std::memcmp(seen.data(), watched.data(), watched.size()) != 0;
+    if (changed) seen.assign(watched.begin(), watched.end());
+    if (everywhere || system_call || changed) ++events;
+  }
+  return true;
+}
+
 report kill_everywhere(const scene& played) {
   const bool everywhere = test::prove_in_full();
   const one_processor pinned;
@@ -219,6 +239,10 @@ report kill_everywhere(const scene& played) {
 }
 
 #else
+
+bool kill_at_event(const scene&, std::size_t) {
+  throw std::runtime_error(why_not());
+}
 
 report kill_everywhere(const scene&) {
   throw std::runtime_error(why_not());

@@ -28,6 +28,7 @@ struct scene {
   std::string name;
   std::function<void()> prepare;                // before each round
   std::function<void()> operation;              // in the victim
+  std::function<void()> before = [] {};         // in the victim, ahead of it and not stepped through
   std::function<void()> while_stopped = [] {};  // the victim is stopped somewhere in it
   std::function<void(bool finished)> check;     // the victim is dead; had it finished?
   // Shared bytes the operation may change; looked up each round. Empty: it changes none, only
@@ -44,6 +45,11 @@ struct report {
 
 // "" where it can be done, else the reason why not (no ptrace, sanitizers, another processor).
 std::string why_not();
+
+// Plays the scene once, up to the `event`-th event (counted from 1; ~0: to the end), kills the victim
+// there, and leaves what it left, unchecked. false: the operation was over before. For victims that
+// come before the one under test.
+bool kill_at_event(const scene& played, std::size_t event);
 
 // Prints the report. Throws std::runtime_error if the victim ends in another way than it should.
 report kill_everywhere(const scene& played);
