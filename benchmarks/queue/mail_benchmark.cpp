@@ -153,8 +153,9 @@ int main(int argc, char** argv) {
                                                                     ipcpp::overflow::drop_oldest);
   auto& calls = segment.construct<calls_type>("calls", 8u);
   auto& large = segment.construct<ipcpp::message_queue>(
-      "large", ipcpp::message_queue_options{.capacity = 32_MiB, .senders = ipcpp::users::one,
-                                            .receivers = ipcpp::users::one});
+      "large",
+      ipcpp::message_queue_options{
+          .capacity = 32_MiB, .senders = ipcpp::users::one, .receivers = ipcpp::users::one});
 
   const auto echo_mail = [](ipcpp::message_queue& there, ipcpp::message_queue& back) {
     return [&there, &back](std::uint64_t n) {
@@ -297,34 +298,36 @@ int main(int argc, char** argv) {
   for (const std::size_t bytes : {64_KiB, 256_KiB, 1_MiB, 4_MiB}) {
     const std::uint64_t n = 64_MiB / bytes;
     std::vector<std::byte> from(bytes), middle(bytes), to(bytes);
-    print(pairs(std::to_string(bytes / 1024) + " KiB", seconds,
-                [&] {
-                  return ns_of([&] {
-                    for (std::uint64_t i = 0; i < n; ++i) {
-                      std::memcpy(middle.data(), from.data(), bytes);
-                      asm volatile("" ::"r"(middle.data()) : "memory");
-                      std::memcpy(to.data(), middle.data(), bytes);
-                      asm volatile("" ::"r"(to.data()) : "memory");
-                    }
-                  }) / static_cast<double>(n);
-                },
-                [&] {
-                  auto out = large.sender();
-                  shared.ready = 0;
-                  other.start(5, n);
-                  return ns_of([&] {
-                           for (std::uint64_t i = 0; i < n; ++i)
-                             while (!out.try_send(from)) relax();
-                           while (shared.ready != 2) relax();
-                         }) /
-                         static_cast<double>(n);
-                }));
+    print(pairs(
+        std::to_string(bytes / 1024) + " KiB", seconds,
+        [&] {
+          return ns_of([&] {
+                   for (std::uint64_t i = 0; i < n; ++i) {
+                     std::memcpy(middle.data(), from.data(), bytes);
+                     asm volatile("" ::"r"(middle.data()) : "memory");
+                     std::memcpy(to.data(), middle.data(), bytes);
+                     asm volatile("" ::"r"(to.data()) : "memory");
+                   }
+                 }) /
+                 static_cast<double>(n);
+        },
+        [&] {
+          auto out = large.sender();
+          shared.ready = 0;
+          other.start(5, n);
+          return ns_of([&] {
+                   for (std::uint64_t i = 0; i < n; ++i)
+                     while (!out.try_send(from)) relax();
+                   while (shared.ready != 2) relax();
+                 }) /
+                 static_cast<double>(n);
+        }));
   }
 
-  std::printf("\n%-58s\n", "loan, publish, receive, release in one process; ratio to 64 B, one subscriber");
+  std::printf("\n%-58s\n",
+              "loan, publish, receive, release in one process; ratio to 64 B, one subscriber");
   auto& frames = segment.construct<ipcpp::loan_queue>(
-      "frames",
-      ipcpp::loan_queue_options{.chunk_bytes = 4_MiB, .chunks = 16, .capacity = 8});
+      "frames", ipcpp::loan_queue_options{.chunk_bytes = 4_MiB, .chunks = 16, .capacity = 8});
   auto publisher = frames.publisher();
   const auto loan_round = [&](std::size_t bytes, std::vector<ipcpp::loan_subscriber>& subscribers) {
     return ns_of([&] {
@@ -355,14 +358,16 @@ int main(int argc, char** argv) {
   };
   std::vector<ipcpp::loan_subscriber> one;
   one.push_back(frames.subscriber());
-  print(pairs("4 MiB, one subscriber", seconds, [&] { return loan_round(64, one); },
-              [&] { return loan_round(4_MiB, one); }));
+  print(pairs(
+      "4 MiB, one subscriber", seconds, [&] { return loan_round(64, one); },
+      [&] { return loan_round(4_MiB, one); }));
   const double single = publish_only(64, one);
   std::vector<ipcpp::loan_subscriber> twenty;
   for (int i = 0; i < 19; ++i) twenty.push_back(frames.subscriber());
   twenty.push_back(std::move(one.back()));
   one.clear();
-  std::printf("publish alone: 64 B to 1 subscriber %.0f ns, 64 B to 20 %.0f ns, 4 MiB to 20 %.0f ns\n",
-              single, publish_only(64, twenty), publish_only(4_MiB, twenty));
+  std::printf(
+      "publish alone: 64 B to 1 subscriber %.0f ns, 64 B to 20 %.0f ns, 4 MiB to 20 %.0f ns\n",
+      single, publish_only(64, twenty), publish_only(4_MiB, twenty));
   return 0;
 }

@@ -123,7 +123,9 @@ call_status call_state::prepare_until(platform::steady_time deadline, bool wait,
 
 call_status call_state::poll(std::uint32_t call, call_word mine, bool ask) noexcept {
   if (!ask && !table.is_done(call, mine)) {
-    if (++empties < empties_between_looks) return call_status::pending;
+    if (end.has_bell()) end.arm_bell();
+    if (++empties < empties_between_looks && !table.is_done(call, mine))
+      return call_status::pending;
     empties = 0;
     ask = true;
   }
@@ -175,6 +177,10 @@ void call_state::end_call(std::uint32_t call, call_word mine, bool answered) noe
 receive_status call_state::try_receive(std::uint32_t& call, call_word& mine) {
   end.require_usable(queue_kind::call);
   if (table.try_accept(owner, seen, next, call, mine)) return receive_status::message;
+  if (end.has_bell()) {
+    end.arm_bell();
+    if (table.try_accept(owner, seen, next, call, mine)) return receive_status::message;
+  }
   if (++empties >= empties_between_looks) {
     empties = 0;
     finish_closing(end.view());

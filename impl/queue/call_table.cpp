@@ -17,8 +17,7 @@ bool call_table::is_gone(const queue_view& queue, std::uint32_t owner) noexcept 
   const auto control_word = shared(queue.slots[owner - 1].control);
   const std::uint64_t control = control_word.load(std::memory_order_acquire);  // attach, detach
   return role_of(control) == endpoint_role::none ||
-         (owner_is_gone(queue, control) &&
-          control_word.load(std::memory_order_acquire) == control);
+         (owner_is_gone(queue, control) && control_word.load(std::memory_order_acquire) == control);
 }
 
 call_word call_table::settled(call_word word, bool client_gone, bool server_gone) noexcept {

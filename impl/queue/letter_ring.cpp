@@ -31,11 +31,9 @@ void letter_ring::advance_freed() noexcept {
     if (!same_lap(word, lap_of(position)) || word.state() != record_state::released ||
         !fits(word.granules(), position))
       return;
-    const std::uint64_t next =
-        (position + word.granules()) << 1 | std::uint64_t{word.next_on()};
+    const std::uint64_t next = (position + word.granules()) << 1 | std::uint64_t{word.next_on()};
     // Release: pairs with refresh. Failed: somebody else moved it, and stopped where he saw fit.
-    std::atomic_ref(lines_->freed)
-        .compare_exchange_strong(freed, next, std::memory_order_acq_rel);
+    std::atomic_ref(lines_->freed).compare_exchange_strong(freed, next, std::memory_order_acq_rel);
   }
 }
 
@@ -59,7 +57,8 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
     return true;
   }
   if (!fits(claim.granules(), position)) return false;
-  if (claim.on() != on) {  // the head's bit is damaged, or the tail's was: the claim says what counts
+  if (claim.on() !=
+      on) {  // the head's bit is damaged, or the tail's was: the claim says what counts
     std::uint64_t here = head;
     std::atomic_ref(lines_->head)
         .compare_exchange_strong(here, head ^ 1, std::memory_order_acq_rel);
@@ -111,8 +110,8 @@ bool letter_ring::take_returned(const queue_view& queue, std::uint32_t owner,
       const head_word head{load(ring_word(position), std::memory_order_acquire)};
       const bool whole = head.kind() == letter_kind::letter && plausible(head, position) &&
                          head.granules() == word.granules() && head.on() == on;
-      const record_word next = whole ? word.with(owner, record_state::held_again)
-                                     : word.with(0, record_state::released);
+      const record_word next =
+          whole ? word.with(owner, record_state::held_again) : word.with(0, record_state::released);
       if (std::atomic_ref(take_word(position))
               .compare_exchange_strong(word.bits, next.bits, std::memory_order_acq_rel)) {
         if (!whole) {
@@ -145,8 +144,8 @@ void letter_ring::retire(const queue_view& queue, std::uint32_t number,
     if (same_lap(found, lap_of(position))) {
       granules = found.granules();
       next_on = found.next_on();
-      const bool held = found.state() == record_state::held ||
-                        found.state() == record_state::held_again;
+      const bool held =
+          found.state() == record_state::held || found.state() == record_state::held_again;
       if (held && found.owner() == number + 1) {
         if (control_of(queue, number + 1) != control) return;
         const record_word back = found.with(0, record_state::returned);
@@ -169,8 +168,8 @@ void letter_ring::retire(const queue_view& queue, std::uint32_t number,
           ((load(ring_word(position), std::memory_order_acquire) & 1) != 0) == on;
       if (!committed && claim.owner() == number + 1) {
         if (control_of(queue, number + 1) != control) return;
-        const record_word skipped = record_word::of(
-            lap_of(position), 0, record_state::released, next_on, granules);
+        const record_word skipped =
+            record_word::of(lap_of(position), 0, record_state::released, next_on, granules);
         std::atomic_ref(take_word(position))
             .compare_exchange_strong(found.bits, skipped.bits, std::memory_order_acq_rel);
       }

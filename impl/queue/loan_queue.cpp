@@ -88,11 +88,16 @@ send_result loan_state::loan_until(std::size_t bytes, platform::steady_time dead
     end.require_usable(queue_kind::loan);
     if (bytes > ring.most_bytes())
       throw error(errc::invalid_argument, name_of(queue_kind::loan),
-                  "at most " + std::to_string(ring.most_bytes()) + " bytes",
-                  std::to_string(bytes), "create it with larger chunks");
+                  "at most " + std::to_string(ring.most_bytes()) + " bytes", std::to_string(bytes),
+                  "create it with larger chunks");
     if (state() != queue_state::open) return not_open(state());
     if (ring.try_loan(end.view(), owner, next, chunk) == loan_result::done)
       return send_result::sent;
+    if (end.has_bell()) {
+      end.arm_bell();
+      if (ring.try_loan(end.view(), owner, next, chunk) == loan_result::done)
+        return send_result::sent;
+    }
     if (!wait) return send_result::full;
     wants_chunk = true;
     if (!wait_for(source(), deadline)) return send_result::timed_out;
@@ -104,8 +109,8 @@ send_result loan_state::publish_until(std::uint32_t chunk, std::size_t bytes,
   for (;;) {
     end.require_usable(queue_kind::loan);
     if (state() != queue_state::open) return not_open(state());
-    const loan_result result = ring.try_publish(
-        end.view(), chunk, bytes, policy == ipcpp::overflow::drop_oldest, slowest);
+    const loan_result result =
+        ring.try_publish(end.view(), chunk, bytes, policy == ipcpp::overflow::drop_oldest, slowest);
     if (result == loan_result::done) {
       count(3, 1);
       notify_all(end.view(), end.head().receivers);
@@ -137,7 +142,11 @@ receive_status loan_state::try_receive(std::uint32_t& hold, std::uint32_t& chunk
                                        std::uint64_t& bytes) {
   end.require_usable(queue_kind::loan);
   const std::uint64_t missed = lost;
-  const loan_result result = ring.try_take(end.slot(), cursor, lost, hold, chunk, bytes);
+  loan_result result = ring.try_take(end.slot(), cursor, lost, hold, chunk, bytes);
+  if (result == loan_result::empty && end.has_bell()) {
+    end.arm_bell();
+    result = ring.try_take(end.slot(), cursor, lost, hold, chunk, bytes);
+  }
   if (lost != missed) count(1, lost - missed);
   switch (result) {
     case loan_result::done:
@@ -216,8 +225,8 @@ using namespace detail;
 bool outgoing_loan::publish(std::size_t bytes) {
   if (by_ == nullptr) return false;
   if (bytes > size_) bytes = size_;
-  const send_result result = by_->publish_until(chunk_, bytes, forever,
-                                                by_->policy == overflow::block);
+  const send_result result =
+      by_->publish_until(chunk_, bytes, forever, by_->policy == overflow::block);
   if (result == send_result::sent) {
     by_ = nullptr;
     return true;

@@ -97,7 +97,8 @@ loan_result loan_ring::try_loan(const queue_view& queue, std::uint32_t owner, st
             continue;
         }
         const chunk_word truth = truth_of(at);
-        if (!word.compare_exchange_strong(seen.bits, truth.bits, std::memory_order_acq_rel)) continue;
+        if (!word.compare_exchange_strong(seen.bits, truth.bits, std::memory_order_acq_rel))
+          continue;
         seen = truth;
       }
       if (seen.bits != 0 && !reusable(queue, now, seen)) continue;
@@ -225,9 +226,9 @@ loan_result loan_ring::try_take(endpoint_slot& mine, std::uint64_t& cursor, std:
         ++cursor;
         const bool fits = chunk < chunk_count_;
         if (fits)
-          bytes = std::atomic_ref(
-                      *reinterpret_cast<std::uint64_t*>(payload(chunk) - chunk_head_bytes))
-                      .load(std::memory_order_relaxed);  // published by the cell
+          bytes =
+              std::atomic_ref(*reinterpret_cast<std::uint64_t*>(payload(chunk) - chunk_head_bytes))
+                  .load(std::memory_order_relaxed);  // published by the cell
         if (fits && bytes <= most_bytes()) return loan_result::done;
         release(mine, hold);
         return loan_result::damaged;

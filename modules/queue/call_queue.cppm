@@ -62,7 +62,7 @@ export struct call_state {
   call_table table;
   std::uint32_t owner = 0;  // slot + 1
   std::uint32_t next = 0;
-  std::uint64_t seen = 0;   // servers: requests looked at
+  std::uint64_t seen = 0;  // servers: requests looked at
   std::uint32_t empties = 0;
 
   queue_state state() const noexcept { return state_of(end.head()); }
@@ -89,8 +89,7 @@ export struct call_state {
 
 export [[nodiscard]] queue_plan call_plan(std::size_t request_bytes, std::size_t answer_bytes,
                                           const call_queue_options& options);
-export [[nodiscard]] queue_plan any_call_plan(std::size_t request_bytes,
-                                              std::size_t answer_bytes);
+export [[nodiscard]] queue_plan any_call_plan(std::size_t request_bytes, std::size_t answer_bytes);
 export [[nodiscard]] std::unique_ptr<call_state> attach_call(const queue_view& queue,
                                                              endpoint_role role);
 export [[nodiscard]] std::uint32_t calls_under_way(const queue_view& queue);
@@ -230,6 +229,8 @@ class call_client {
     return begin(request, detail::forever, false);
   }
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   template <message Q, message A>
@@ -278,7 +279,9 @@ class [[nodiscard]] incoming_call {
   }
   ~incoming_call() { drop(); }
 
-  [[nodiscard]] explicit operator bool() const noexcept { return status_ == receive_status::message; }
+  [[nodiscard]] explicit operator bool() const noexcept {
+    return status_ == receive_status::message;
+  }
   [[nodiscard]] receive_status status() const noexcept { return status_; }
   [[nodiscard]] incoming_call* operator->() noexcept { return this; }
   // Precondition: there is one.
@@ -343,6 +346,8 @@ class call_server {
     return receive_until(detail::deadline_after(patience));
   }
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   template <message Q, message A>

@@ -78,11 +78,7 @@ class call_table {
   call_table() noexcept = default;
   call_table(std::uint64_t* requests, std::byte* calls, std::uint32_t count,
              std::uint32_t answer_at, std::uint32_t stride) noexcept
-      : requests_(requests),
-        calls_(calls),
-        count_(count),
-        answer_at_(answer_at),
-        stride_(stride) {}
+      : requests_(requests), calls_(calls), count_(count), answer_at_(answer_at), stride_(stride) {}
 
   std::uint32_t count() const noexcept { return count_; }
   std::byte* request(std::uint32_t call) const noexcept { return at(call) + 64; }
@@ -129,15 +125,12 @@ class call_table {
   std::uint32_t in_use() const noexcept;
 
  private:
-  std::byte* at(std::uint32_t call) const noexcept {
-    return calls_ + std::size_t{call} * stride_;
-  }
+  std::byte* at(std::uint32_t call) const noexcept { return calls_ + std::size_t{call} * stride_; }
   std::atomic_ref<std::uint64_t> word(std::uint32_t call) const noexcept {
     return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(at(call)));
   }
   std::atomic_ref<std::uint64_t> done(std::uint32_t call) const noexcept {
-    return std::atomic_ref<std::uint64_t>(
-        *reinterpret_cast<std::uint64_t*>(at(call) + answer_at_));
+    return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(at(call) + answer_at_));
   }
   static bool is_gone(const queue_view& queue, std::uint32_t owner) noexcept;
   // What a word becomes when its client or server is gone; the same word if nothing does.

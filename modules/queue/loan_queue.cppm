@@ -226,6 +226,8 @@ export class loan_publisher {
   }
   [[nodiscard]] std::size_t max_message_size() const noexcept { return state_->ring.most_bytes(); }
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class loan_queue;
@@ -255,6 +257,8 @@ export class loan_subscriber {
   // Messages this subscriber has missed so far (drop_oldest).
   [[nodiscard]] std::uint64_t lost() const noexcept { return state_->lost; }
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class loan_queue;

@@ -60,11 +60,9 @@ struct loan_stage {
 
   explicit loan_stage(ipcpp::overflow what) {
     frames = &segment.construct<loan_queue>(
-        "frames", ipcpp::loan_queue_options{.chunk_bytes = 256,
-                                            .chunks = chunks,
-                                            .capacity = 4,
-                                            .overflow = what,
-                                            .endpoints = 5});
+        "frames",
+        ipcpp::loan_queue_options{
+            .chunk_bytes = 256, .chunks = chunks, .capacity = 4, .overflow = what, .endpoints = 5});
     publisher = frames->publisher();
     subscriber = frames->subscriber();
   }

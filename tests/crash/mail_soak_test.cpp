@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -76,8 +76,7 @@ void send_for_ever(ipcpp::message_queue& mail, ledger& book) {
         continue;
       }
       letter l{me, n, size, 0};
-      for (std::size_t i = sizeof l; i < size; ++i)
-        place.data()[i] = static_cast<std::byte>(n + i);
+      for (std::size_t i = sizeof l; i < size; ++i) place.data()[i] = static_cast<std::byte>(n + i);
       l.sum = sum_of(place.bytes().subspan(sizeof l), l);
       std::memcpy(place.data(), &l, sizeof l);
       mine.begun = n + 1;

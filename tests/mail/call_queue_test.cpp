@@ -86,7 +86,9 @@ TEST_F(CallQueue, WhatIsCancelledBeforeItIsTakenNeverHappens) {
   calls_type& calls = make(2);
   auto client = calls.client();
   auto server = calls.server();
-  { auto cancelled = client.start({1}); }
+  {
+    auto cancelled = client.start({1});
+  }
   EXPECT_FALSE(server.try_receive());
   EXPECT_EQ(client.call_for({1}, 1ms).status(), call_status::timed_out);
   EXPECT_FALSE(server.try_receive());

@@ -27,10 +27,24 @@ struct item {
   std::uint64_t more[3];
 };
 
-const std::uint64_t hostile[] = {
-    0, 1, 2, 3, 7, 64, 1023, 0xffff, 0xffffffff, std::uint64_t{1} << 31, std::uint64_t{1} << 32,
-    std::uint64_t{1} << 36, std::uint64_t{1} << 62, std::uint64_t{1} << 63, ~std::uint64_t{0},
-    ~std::uint64_t{0} >> 1, 0x5555555555555555, 0x0000001000000401};
+const std::uint64_t hostile[] = {0,
+                                 1,
+                                 2,
+                                 3,
+                                 7,
+                                 64,
+                                 1023,
+                                 0xffff,
+                                 0xffffffff,
+                                 std::uint64_t{1} << 31,
+                                 std::uint64_t{1} << 32,
+                                 std::uint64_t{1} << 36,
+                                 std::uint64_t{1} << 62,
+                                 std::uint64_t{1} << 63,
+                                 ~std::uint64_t{0},
+                                 ~std::uint64_t{0} >> 1,
+                                 0x5555555555555555,
+                                 0x0000001000000401};
 
 // Between two guards of its own, so that whatever is written outside is seen.
 struct stage {
@@ -40,8 +54,8 @@ struct stage {
 
   template <class Queue>
   void watch(Queue& queue) {
-    auto* const link = reinterpret_cast<ipcpp::offset_ptr<std::byte>*>(
-        reinterpret_cast<std::byte*>(&queue) + 8);
+    auto* const link =
+        reinterpret_cast<ipcpp::offset_ptr<std::byte>*>(reinterpret_cast<std::byte*>(&queue) + 8);
     std::uint64_t size = 0;
     std::memcpy(&size, link->get() + 16, sizeof size);
     block = {link->get(), static_cast<std::size_t>(size)};
@@ -145,8 +159,7 @@ TEST(Damage, OfABroadcastQueueCostsMessagesAndNoMore) {
   std::size_t cases = 0;
   for (const auto what : {ipcpp::overflow::drop_oldest, ipcpp::overflow::fail}) {
     stage probe;
-    const ipcpp::broadcast_queue_options options{
-        .capacity = 8, .overflow = what, .endpoints = 3};
+    const ipcpp::broadcast_queue_options options{.capacity = 8, .overflow = what, .endpoints = 3};
     probe.watch(probe.segment.construct<broadcast_queue<item>>("feed", options));
     for (std::size_t word = first_word; word < probe.words(); ++word) {
       for (const std::uint64_t value : hostile) {
@@ -170,9 +183,11 @@ TEST(Damage, OfABroadcastQueueCostsMessagesAndNoMore) {
 }
 
 TEST(Damage, OfALoanQueueCostsMessagesAndNoMore) {
-  const ipcpp::loan_queue_options options{
-      .chunk_bytes = 100, .chunks = 5, .capacity = 4,
-      .overflow = ipcpp::overflow::drop_oldest, .endpoints = 3};
+  const ipcpp::loan_queue_options options{.chunk_bytes = 100,
+                                          .chunks = 5,
+                                          .capacity = 4,
+                                          .overflow = ipcpp::overflow::drop_oldest,
+                                          .endpoints = 3};
   stage probe;
   probe.watch(probe.segment.construct<loan_queue>("frames", options));
   for (std::size_t word = first_word; word < probe.words(); ++word) {
@@ -221,8 +236,7 @@ TEST(Damage, OfEverythingAtOnceHangsNobody) {
       survive([&] { (void)out.try_send(message, static_cast<std::uint32_t>(random() % 2)); });
       survive([&] {
         auto letter = in.try_receive();
-        if (letter)
-          ASSERT_LE(letter->data() + letter->size(), now.block.data() + now.block.size());
+        if (letter) ASSERT_LE(letter->data() + letter->size(), now.block.data() + now.block.size());
       });
       survive([&] { (void)mail.size(); });
     }

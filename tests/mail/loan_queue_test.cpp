@@ -146,8 +146,7 @@ TEST_F(LoanQueue, SomeMayBeHeldAtATimeAndOneMoreIsAnError) {
 
 TEST_F(LoanQueue, OverflowIsAsChosen) {
   for (const overflow what : {overflow::drop_newest, overflow::fail, overflow::block}) {
-    loan_queue& frames =
-        make({.chunk_bytes = 100, .chunks = 8, .capacity = 2, .overflow = what});
+    loan_queue& frames = make({.chunk_bytes = 100, .chunks = 8, .capacity = 2, .overflow = what});
     auto publisher = frames.publisher();
     auto subscriber = frames.subscriber();
     for (int i = 0; i < 2; ++i) EXPECT_TRUE(publisher.loan(8).publish());

@@ -72,7 +72,7 @@ struct claimed {
 struct letter_model : rl::test_suite<letter_model, 3> {
   word tail, head, freed;
   word claims[size], takes[size];
-  word heads[size];    // bit 0: on; 1: next_on; 2, 3: kind; 4 to 7: granules; from 8: number
+  word heads[size];  // bit 0: on; 1: next_on; 2, 3: kind; 4 to 7: granules; from 8: number
   bytes payload[size];
   word control[4];  // by owner; 0: free, else a generation
   word dead[4];     // the generation that is dead
@@ -116,7 +116,8 @@ struct letter_model : rl::test_suite<letter_model, 3> {
 
   // ---- letter_ring.cppm ----
 
-  bool try_claim(std::uint64_t owner, std::uint64_t wanted, std::uint64_t& free_seen, claimed& out) {
+  bool try_claim(std::uint64_t owner, std::uint64_t wanted, std::uint64_t& free_seen,
+                 claimed& out) {
     for (int tries = 0; tries < 8; ++tries) {
       const std::uint64_t t = tail.load(acquire);
       const std::uint64_t position = t >> 1;
@@ -145,8 +146,7 @@ struct letter_model : rl::test_suite<letter_model, 3> {
       const std::uint64_t there = heads[(position + granules) % size].load(relaxed) & 1;
       const bool next_on = choices.complement ? there == 0 : true;
       std::uint64_t expected = found.bits;
-      if (!claim.compare_exchange(expected,
-                                  pack(lap_of(position), owner, 0, next_on, granules),
+      if (!claim.compare_exchange(expected, pack(lap_of(position), owner, 0, next_on, granules),
                                   choices.claim_order))
         continue;
       std::uint64_t here = t;
@@ -199,19 +199,18 @@ struct letter_model : rl::test_suite<letter_model, 3> {
     }
     return -1;
   }
-  bool mark_taken(std::uint64_t h, rec seen, std::uint64_t owner, std::uint64_t state,
-                  bool next_on, std::uint64_t granules) {
+  bool mark_taken(std::uint64_t h, rec seen, std::uint64_t owner, std::uint64_t state, bool next_on,
+                  std::uint64_t granules) {
     const std::uint64_t position = h >> 1;
     if (!takes[position % size].compare_exchange(
-            seen.bits, pack(lap_of(position), owner, state, next_on, granules),
-            choices.take_order))
+            seen.bits, pack(lap_of(position), owner, state, next_on, granules), choices.take_order))
       return false;
     head.compare_exchange(h, (position + granules) << 1 | std::uint64_t{next_on}, release);
     return true;
   }
   void release_record(const claimed& of) {
-    takes[of.position % size].store(
-        pack(lap_of(of.position), 0, released, of.next_on, of.granules), choices.release_order);
+    takes[of.position % size].store(pack(lap_of(of.position), 0, released, of.next_on, of.granules),
+                                    choices.release_order);
     advance_freed();
   }
   void advance_freed() {
@@ -414,8 +413,7 @@ struct letter_model : rl::test_suite<letter_model, 3> {
     for (unsigned n = 0; n < letters; ++n) {
       require(delivered[n] <= 1, "a letter was delivered twice, unflagged");
       require(again[n] <= 1, "a letter was delivered again twice");
-      if (must_come[n])
-        require(delivered[n] + again[n] >= 1, "a committed letter was lost");
+      if (must_come[n]) require(delivered[n] + again[n] >= 1, "a committed letter was lost");
       if (!may_come[n]) require(delivered[n] + again[n] == 0, "a phantom");
       if (again[n] != 0) require(two_receivers, "delivered again though nobody died with it");
     }
