@@ -77,8 +77,9 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
 }
 
 bool letter_ring::to_be_returned(const queue_view& queue, record_word word) const noexcept {
-  if (word.state() == record_state::returned) return true;
-  if (word.state() != record_state::held && word.state() != record_state::held_again) return false;
+  if (word.state() == record_state::released) return false;
+  if (word.state() != record_state::held && word.state() != record_state::held_again)
+    return true;  // returned, or damaged: then nobody else will release it
   const std::uint64_t holder = control_of(queue, word.owner());
   return role_of(holder) == endpoint_role::none ||
          (owner_is_gone(queue, holder) && control_of(queue, word.owner()) == holder);

@@ -381,7 +381,6 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfTakingADeadOnesEndpoint) {
       "attach where the dead hold every endpoint",
       [&] {
         now = std::make_unique<stage>(narrow);
-        now->turn(0);
         EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto out = now->mail->sender();
                     out.send(letter_of(100, 40));

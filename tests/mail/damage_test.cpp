@@ -162,7 +162,8 @@ TEST(Damage, OfABroadcastQueueCostsMessagesAndNoMore) {
     const ipcpp::broadcast_queue_options options{.capacity = 8, .overflow = what, .endpoints = 3};
     probe.watch(probe.segment.construct<broadcast_queue<item>>("feed", options));
     for (std::size_t word = first_word; word < probe.words(); ++word) {
-      for (const std::uint64_t value : hostile) {
+      for (std::size_t i = 0; i < 5; ++i) {
+        const std::uint64_t value = hostile[(word * 5 + i * 7) % std::size(hostile)];
         stage now;
         auto& feed = now.segment.construct<broadcast_queue<item>>("feed", options);
         now.watch(feed);
@@ -179,7 +180,7 @@ TEST(Damage, OfABroadcastQueueCostsMessagesAndNoMore) {
       }
     }
   }
-  EXPECT_GE(cases, 2000u);
+  EXPECT_GE(cases, 1000u);
 }
 
 TEST(Damage, OfALoanQueueCostsMessagesAndNoMore) {
@@ -191,7 +192,8 @@ TEST(Damage, OfALoanQueueCostsMessagesAndNoMore) {
   stage probe;
   probe.watch(probe.segment.construct<loan_queue>("frames", options));
   for (std::size_t word = first_word; word < probe.words(); ++word) {
-    for (const std::uint64_t value : hostile) {
+    for (std::size_t i = 0; i < 5; ++i) {
+      const std::uint64_t value = hostile[(word * 5 + i * 7) % std::size(hostile)];
       stage now;
       auto& frames = now.segment.construct<loan_queue>("frames", options);
       now.watch(frames);
