@@ -37,6 +37,15 @@ void letter_ring::advance_freed() noexcept {
   }
 }
 
+void letter_ring::help_tail() noexcept {
+  for (;;) {
+    const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
+    const record_word claim{load(claim_word(tail >> 1), std::memory_order_acquire)};
+    if (load(lines_->tail, std::memory_order_acquire) != tail) continue;
+    if (!same_lap(claim, lap_of(tail >> 1)) || !move_on(lines_->tail, tail, claim)) return;
+  }
+}
+
 bool letter_ring::repair_head(const queue_view& queue) noexcept {
   const std::uint64_t head = load(lines_->head, std::memory_order_acquire);
   const std::uint64_t position = head >> 1;
@@ -48,7 +57,9 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
   // Acquire: pairs with the claimer's CAS.
   const record_word claim{load(claim_word(position), std::memory_order_acquire)};
   if (!same_lap(claim, lap_of(position))) {
-    // Nothing is claimed here: an empty ring, if the tail is here as well.
+    // Nothing is claimed here: an empty ring, if the tail is here as well. A sender that died between
+    // its claim and moving the tail has left it behind.
+    help_tail();
     const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
     if (tail == head || load(lines_->head, std::memory_order_acquire) != head) return false;
     const record_word again{load(claim_word(position), std::memory_order_acquire)};

@@ -434,6 +434,7 @@ class letter_ring {
   bool to_be_returned(const queue_view& queue, record_word word) const noexcept;
   ring_result full_or_damaged(std::uint64_t position, std::uint64_t& freed) noexcept;
   ring_result skip_damaged(std::uint64_t head, record_word seen) noexcept;
+  void help_tail() noexcept;
   ring_result resynchronise() noexcept;
 
   ring_lines* lines_ = nullptr;
