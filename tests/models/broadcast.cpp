@@ -183,10 +183,11 @@ struct broadcast_model : rl::test_suite<broadcast_model, 3> {
       for (int n = 0; n < 8; ++n)
         if (!try_read(c, lost)) repair(c);
       wait_until([&] { return p_over && q_over; });
+      const bool all_over = p_over && q_over;
       full_fence();
       for (int n = 0; n < 8; ++n)
         if (!try_read(c, lost)) repair(c);
-      if (p_over && q_over)
+      if (all_over)
         for (std::uint64_t p = c; p < most; ++p)
           require(!must[p], "a published message was not seen");
     }
