@@ -57,9 +57,9 @@ bool over(const broadcast_state& me, queue_state now) noexcept {
 broadcast_ring broadcast_ring_of(const queue_view& queue, std::uint32_t stride) {
   if (!std::has_single_bit(queue.capacity) || queue.capacity < 2 || queue.endpoints > 1000 ||
       queue.option[1] != stride || stride < 16 || queue.ring_bytes / stride < queue.capacity)
-    refuse_damaged(queue_kind::broadcast, "a power of two of slots that fit the block",
-                   std::to_string(queue.capacity) + " of " + std::to_string(queue.option[1]) +
-                       " bytes");
+    refuse_damaged(
+        queue_kind::broadcast, "a power of two of slots that fit the block",
+        std::to_string(queue.capacity) + " of " + std::to_string(queue.option[1]) + " bytes");
   return broadcast_ring(reinterpret_cast<std::uint64_t*>(queue.own), queue.ring, queue.capacity,
                         stride, overflow_of(queue) == ipcpp::overflow::drop_oldest);
 }
@@ -88,8 +88,7 @@ std::unique_ptr<broadcast_state> attach_broadcast(const queue_view& queue, std::
   state->end = endpoint::attach(queue, role, 0, queue.endpoints, resolve_broadcast);
   state->owner = state->end.index() + 1;
   if (role == endpoint_role::receiver)
-    state->cursor =
-        state->ring.join(state->end.slot().word[0], where == begin_with::oldest);
+    state->cursor = state->ring.join(state->end.slot().word[0], where == begin_with::oldest);
   return state;
 }
 
@@ -100,7 +99,11 @@ send_result broadcast_state::try_claim(std::uint64_t& position) {
   const queue_state before = state();
   if (before != queue_state::open) [[unlikely]]
     return before == queue_state::destroyed ? send_result::destroyed : send_result::closed;
-  const cell_result result = ring.try_claim(end.view(), owner, slowest, position);
+  cell_result result = ring.try_claim(end.view(), owner, slowest, position);
+  if (result == cell_result::full && end.has_bell()) {
+    end.arm_bell();
+    result = ring.try_claim(end.view(), owner, slowest, position);
+  }
   if (result == cell_result::full) return send_result::full;
   if (result == cell_result::damaged)
     refuse_damaged(queue_kind::broadcast, "slots that follow each other", "something else");
@@ -122,9 +125,8 @@ send_result broadcast_state::claim_until(platform::steady_time deadline, std::ui
 
 void broadcast_state::refuse(send_result why) const {
   if (why == send_result::full)
-    throw error(errc::limit_reached, name_of(queue_kind::broadcast),
-                "subscribers that keep up", "one that is a whole ring behind",
-                "a larger capacity, or another overflow");
+    throw error(errc::limit_reached, name_of(queue_kind::broadcast), "subscribers that keep up",
+                "one that is a whole ring behind", "a larger capacity, or another overflow");
   refuse_closed(queue_kind::broadcast,
                 why == send_result::destroyed ? queue_state::destroyed : queue_state::closed);
 }
@@ -160,9 +162,7 @@ void broadcast_state::leave() noexcept {
 wait_source broadcast_state::source() noexcept {
   wait_source source;
   source.object = this;
-  source.tend = [](void* object) noexcept {
-    broadcast_at(object).empties = empties_between_looks;
-  };
+  source.tend = [](void* object) noexcept { broadcast_at(object).empties = empties_between_looks; };
   if (role_of(end.control()) == endpoint_role::sender) {
     source.point = &end.head().senders;
     source.ready = [](void* object) {

@@ -104,15 +104,13 @@ cell_result broadcast_ring::mend() noexcept {
 
 bool broadcast_ring::catch_up(std::uint64_t& cursor, std::uint64_t& lost) const noexcept {
   const std::uint64_t at = tail();
-  if (at <= cursor || at > (~std::uint64_t{0} >> 13)) {
-    // The slot says it is ahead of us, the tail says it is not. Once more: the tail follows.
-    const cell_word again{word_of(cursor).load(std::memory_order_acquire)};
-    const std::uint64_t now = tail();
-    if (again.next() > cursor + 1 && now + 1 < again.next()) {
-      cursor = again.next();  // one of the two is damaged: go on where the slot says
-      return false;
-    }
-    return true;
+  const cell_word again{word_of(cursor).load(std::memory_order_acquire)};
+  if (again.next() <= cursor + 1) return true;  // mended meanwhile
+  if (at > ~std::uint64_t{0} >> 14 || at < cursor + 1) {
+    // The slot says it is ahead of us, the tail says it is not: one of the two is damaged.
+    if (tail() != at) return true;
+    cursor = again.next();
+    return false;
   }
   const std::uint64_t half = capacity() / 2;
   const std::uint64_t safe = at > half ? at - half : 0;

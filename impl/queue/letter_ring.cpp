@@ -32,11 +32,18 @@ void letter_ring::advance_freed() noexcept {
     if (!same_lap(word, lap_of(position)) || word.state() != record_state::released ||
         !fits(word.granules(), position))
       return;
-    const std::uint64_t next =
-        (position + word.granules()) << 1 | std::uint64_t{word.next_on()};
+    const std::uint64_t next = (position + word.granules()) << 1 | std::uint64_t{word.next_on()};
     // Release: pairs with refresh. Failed: somebody else moved it, and stopped where he saw fit.
-    std::atomic_ref(lines_->freed)
-        .compare_exchange_strong(freed, next, std::memory_order_acq_rel);
+    std::atomic_ref(lines_->freed).compare_exchange_strong(freed, next, std::memory_order_acq_rel);
+  }
+}
+
+void letter_ring::help_tail() noexcept {
+  for (;;) {
+    const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
+    const record_word claim{load(claim_word(tail >> 1), std::memory_order_acquire)};
+    if (load(lines_->tail, std::memory_order_acquire) != tail) continue;
+    if (!same_lap(claim, lap_of(tail >> 1)) || !move_on(lines_->tail, tail, claim)) return;
   }
 }
 
@@ -51,11 +58,24 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
   // Acquire: pairs with the claimer's CAS.
   const record_word claim{load(claim_word(position), std::memory_order_acquire)};
   if (!same_lap(claim, lap_of(position))) {
-    // Nothing is claimed here. Unless the head ran away, that is an empty ring.
-    if (load(lines_->tail, std::memory_order_acquire) >> 1 < position) resynchronise();
-    return false;
+    // Nothing is claimed here: an empty ring, if the tail is here as well. A sender that died between
+    // its claim and moving the tail has left it behind.
+    help_tail();
+    const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
+    if (tail == head || load(lines_->head, std::memory_order_acquire) != head) return false;
+    const record_word again{load(claim_word(position), std::memory_order_acquire)};
+    if (same_lap(again, lap_of(position))) return true;
+    resynchronise();  // head or tail lie at no border
+    return true;
   }
   if (!fits(claim.granules(), position)) return false;
+  if (claim.on() !=
+      on) {  // the head's bit is damaged, or the tail's was: the claim says what counts
+    std::uint64_t here = head;
+    std::atomic_ref(lines_->head)
+        .compare_exchange_strong(here, head ^ 1, std::memory_order_acq_rel);
+    return true;
+  }
   const std::uint64_t control = control_of(queue, claim.owner());
   if (role_of(control) != endpoint_role::none) {
     if (!owner_is_gone(queue, control)) return false;
@@ -69,8 +89,9 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
 }
 
 bool letter_ring::to_be_returned(const queue_view& queue, record_word word) const noexcept {
-  if (word.state() == record_state::returned) return true;
-  if (word.state() != record_state::held && word.state() != record_state::held_again) return false;
+  if (word.state() == record_state::released) return false;
+  if (word.state() != record_state::held && word.state() != record_state::held_again)
+    return true;  // returned, or damaged: then nobody else will release it
   const std::uint64_t holder = control_of(queue, word.owner());
   return role_of(holder) == endpoint_role::none ||
          (owner_is_gone(queue, holder) && control_of(queue, word.owner()) == holder);
@@ -102,8 +123,8 @@ bool letter_ring::take_returned(const queue_view& queue, std::uint32_t owner,
       const head_word head{load(ring_word(position), std::memory_order_acquire)};
       const bool whole = head.kind() == letter_kind::letter && plausible(head, position) &&
                          head.granules() == word.granules() && head.on() == on;
-      const record_word next = whole ? word.with(owner, record_state::held_again)
-                                     : word.with(0, record_state::released);
+      const record_word next =
+          whole ? word.with(owner, record_state::held_again) : word.with(0, record_state::released);
       if (std::atomic_ref(take_word(position))
               .compare_exchange_strong(word.bits, next.bits, std::memory_order_acq_rel)) {
         if (!whole) {
@@ -136,8 +157,8 @@ void letter_ring::retire(const queue_view& queue, std::uint32_t number,
     if (same_lap(found, lap_of(position))) {
       granules = found.granules();
       next_on = found.next_on();
-      const bool held = found.state() == record_state::held ||
-                        found.state() == record_state::held_again;
+      const bool held =
+          found.state() == record_state::held || found.state() == record_state::held_again;
       if (held && found.owner() == number + 1) {
         if (control_of(queue, number + 1) != control) return;
         const record_word back = found.with(0, record_state::returned);
@@ -160,8 +181,8 @@ void letter_ring::retire(const queue_view& queue, std::uint32_t number,
           ((load(ring_word(position), std::memory_order_acquire) & 1) != 0) == on;
       if (!committed && claim.owner() == number + 1) {
         if (control_of(queue, number + 1) != control) return;
-        const record_word skipped = record_word::of(
-            lap_of(position), 0, record_state::released, next_on, granules);
+        const record_word skipped =
+            record_word::of(lap_of(position), 0, record_state::released, next_on, granules);
         std::atomic_ref(take_word(position))
             .compare_exchange_strong(found.bits, skipped.bits, std::memory_order_acq_rel);
       }
@@ -178,10 +199,14 @@ ring_result letter_ring::full_or_damaged(std::uint64_t position, std::uint64_t& 
   advance_freed();  // somebody may have died between releasing and this
   const std::uint64_t before = load(lines_->freed, std::memory_order_acquire) >> 1;
   const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire) >> 1;
+  const std::uint64_t head = load(lines_->head, std::memory_order_acquire) >> 1;
+  const record_word oldest{load(take_word(before), std::memory_order_acquire)};
   const std::uint64_t after = load(lines_->freed, std::memory_order_acquire) >> 1;
   if (tail != position || before != after) return ring_result::done;
-  // `freed` stood still while tail was read: it was not beyond tail, nor tail a ring beyond it.
-  if (tail < before || tail - before > size_) {
+  // `freed` stood still while the others were read: it was not beyond tail, nor tail a ring beyond
+  // it, and if anything was taken since, then the record at `freed`.
+  if (tail < before || tail - before > size_ ||
+      (head > before && !same_lap(oldest, lap_of(before)))) {
     freed = 0;
     return resynchronise();
   }

@@ -44,16 +44,16 @@ void set_up_rings(const queue_view& queue, letter_ring (&rings)[mail_state::most
   if (queue.option[0] < 1 || queue.option[0] > mail_state::most_priorities || granules < 4 ||
       granules > most_granules || !std::has_single_bit(granules) ||
       queue.ring_bytes < priorities * granules * bytes_per_granule)
-    refuse_damaged(queue_kind::message, "1 to 8 rings that fit their block",
-                   std::to_string(queue.option[0]) + " of " + std::to_string(granules) +
-                       " granules");
+    refuse_damaged(
+        queue_kind::message, "1 to 8 rings that fit their block",
+        std::to_string(queue.option[0]) + " of " + std::to_string(granules) + " granules");
   for (std::uint32_t p = 0; p < priorities; ++p) {
     std::byte* const at = queue.ring + p * granules * bytes_per_granule;
     auto* const claims = reinterpret_cast<std::uint64_t*>(at + granules * granule_bytes);
-    rings[p] = letter_ring(
-        reinterpret_cast<ring_lines*>(queue.own + p * sizeof(ring_lines)), claims,
-        claims + granules, at, static_cast<std::uint32_t>(granules),
-        (queue.option[1] & one_sender) == 0, (queue.option[1] & one_receiver) == 0);
+    rings[p] =
+        letter_ring(reinterpret_cast<ring_lines*>(queue.own + p * sizeof(ring_lines)), claims,
+                    claims + granules, at, static_cast<std::uint32_t>(granules),
+                    (queue.option[1] & one_sender) == 0, (queue.option[1] & one_receiver) == 0);
   }
 }
 
@@ -98,7 +98,11 @@ mail_state& state_at(void* object) noexcept {
 // ---- senders ----
 
 ring_result mail_state::try_claim(std::uint32_t priority, std::size_t bytes, record& out) {
-  const ring_result result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+  ring_result result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+  if (result == ring_result::full && end.has_bell()) {
+    end.arm_bell();
+    result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+  }
   if (result == ring_result::damaged) refuse_damage();
   if (result != ring_result::done) return result;
   // The claim, then the state: see :closing.
@@ -126,8 +130,7 @@ void mail_state::refuse_letter(std::uint32_t priority, std::size_t bytes) const 
                 "a priority below " + std::to_string(priorities), std::to_string(priority),
                 "create the queue with more priorities");
   throw error(errc::invalid_argument, name_of(queue_kind::message),
-              "at most " + std::to_string(rings[0].most_bytes()) + " bytes",
-              std::to_string(bytes),
+              "at most " + std::to_string(rings[0].most_bytes()) + " bytes", std::to_string(bytes),
               "create the queue with a capacity of twice the largest message");
 }
 
@@ -138,6 +141,16 @@ void mail_state::refuse_damage() const {
 // ---- receivers ----
 
 receive_status mail_state::nothing(std::uint32_t& priority, record& out) {
+  if (end.has_bell()) {
+    end.arm_bell();
+    for (std::uint32_t p = priorities;
+         p-- > 0;) {  // once more: the bell rings for what comes later
+      if (rings[p].try_take(owner, out) != ring_result::done) continue;
+      priority = p;
+      count(2);
+      return receive_status::message;
+    }
+  }
   if (++empties >= empties_between_looks) {
     empties = 0;
     finish_closing(end.view());
@@ -149,7 +162,7 @@ receive_status mail_state::nothing(std::uint32_t& priority, record& out) {
         count(3);
         return receive_status::message;
       }
-      while (rings[p].repair_head(end.view())) {
+      for (int mended = 0; mended < 64 && rings[p].repair_head(end.view()); ++mended) {
         const ring_result found = rings[p].try_take(owner, out);
         if (found == ring_result::damaged) refuse_damage();
         if (found != ring_result::done) continue;
@@ -302,8 +315,8 @@ send_status message_sender::send_until(std::span<const std::byte> message,
   return send_result::sent;
 }
 
-std::size_t message_sender::try_send_batch(
-    std::span<const std::span<const std::byte>> messages, std::uint32_t priority) {
+std::size_t message_sender::try_send_batch(std::span<const std::span<const std::byte>> messages,
+                                           std::uint32_t priority) {
   std::size_t sent = 0;
   for (const std::span<const std::byte> message : messages) {
     record record;

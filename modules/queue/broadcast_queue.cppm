@@ -61,7 +61,7 @@ export struct broadcast_queue_statistics {
   std::uint64_t published = 0;  // sums over all endpoints there ever were; approximate after kills
   std::uint64_t dropped = 0;    // drop_newest
   std::uint64_t received = 0;
-  std::uint64_t lost = 0;  // drop_oldest
+  std::uint64_t lost = 0;        // drop_oldest
   std::uint32_t publishers = 0;  // living
   std::uint32_t subscribers = 0;
 };
@@ -100,7 +100,11 @@ export struct broadcast_state {
   receive_status try_receive(std::uint64_t* payload, std::size_t words) {
     end.require_usable(queue_kind::broadcast);
     const std::uint64_t missed = lost;
-    const cell_result found = ring.try_read(cursor, lost, payload, words);
+    cell_result found = ring.try_read(cursor, lost, payload, words);
+    if (found == cell_result::empty && end.has_bell()) {
+      end.arm_bell();
+      found = ring.try_read(cursor, lost, payload, words);
+    }
     if (found == cell_result::done) [[likely]] {
       ring.publish_cursor(end.slot().word[0], cursor);
       count(2, 1);
@@ -169,10 +173,9 @@ class broadcast_publisher {
   // fail: throws limit_reached. Throws closed, not_a_participant (forked child), damaged.
   bool publish(const T& message) {
     std::uint64_t position = 0;
-    const send_result result =
-        state_->policy == overflow::block
-            ? state_->claim_until(detail::forever, position)
-            : state_->try_claim(position);
+    const send_result result = state_->policy == overflow::block
+                                   ? state_->claim_until(detail::forever, position)
+                                   : state_->try_claim(position);
     if (result == send_result::full && state_->policy == overflow::drop_newest) {
       state_->count(4, 1);
       return false;
@@ -217,6 +220,8 @@ class broadcast_publisher {
 
   // Ready when there is room.
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   template <message U>
@@ -276,6 +281,8 @@ class broadcast_subscriber : public detail::receiving<broadcast_subscriber<T>, T
 
   // Ready when there is a message, or the queue is closed and drained.
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   template <message U>

@@ -169,8 +169,7 @@ class broadcast_ring {
   bool readable(std::uint64_t cursor) const noexcept {
     const cell_word seen{word_of(cursor).load(std::memory_order_acquire)};
     if (seen.next() == cursor + 1) return seen.state() != cell_state::writing;
-    return seen.next() > cursor + 1 ||
-           (seen.state() == cell_state::writing && tail() > cursor);
+    return seen.next() > cursor + 1 || (seen.state() == cell_state::writing && tail() > cursor);
   }
   // Is nothing to come at or after this cursor, if no more is claimed?
   bool drained(std::uint64_t cursor) const noexcept {

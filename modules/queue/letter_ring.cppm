@@ -73,9 +73,9 @@ inline constexpr std::uint32_t most_granules = 1u << 22;  // of a record; a ring
 
 // Each word is written by one side only.
 struct ring_lines {
-  std::uint64_t tail;   // senders: position << 1 | on
+  std::uint64_t tail;  // senders: position << 1 | on
   std::uint64_t zero0[15];
-  std::uint64_t head;   // receivers: the next to take
+  std::uint64_t head;  // receivers: the next to take
   std::uint64_t zero1[15];
   std::uint64_t freed;  // receivers: everything before is free
   std::uint64_t zero2[15];
@@ -84,10 +84,10 @@ static_assert(sizeof(ring_lines) == 384 && offsetof(ring_lines, head) == platfor
 
 // What claims and takes hold.
 enum class record_state : std::uint8_t {
-  none = 0,       // in claims: no more than claimed
-  held = 1,       // a receiver reads it
-  held_again = 2, // the same, after a receiver died with it
-  returned = 3,   // its receiver is gone: whoever wants it
+  none = 0,        // in claims: 0 or 1, which is the record's own `on`
+  held = 1,        // a receiver reads it
+  held_again = 2,  // the same, after a receiver died with it
+  returned = 3,    // its receiver is gone: whoever wants it
   released = 4,
 };
 
@@ -109,6 +109,7 @@ struct record_word {
     return static_cast<record_state>(bits >> 23 & 7);
   }
   constexpr bool next_on() const noexcept { return (bits >> 22 & 1) != 0; }
+  constexpr bool on() const noexcept { return (bits >> 23 & 1) != 0; }  // in claims
   constexpr std::uint32_t granules() const noexcept {
     return static_cast<std::uint32_t>(bits) & (most_granules - 1);
   }
@@ -225,8 +226,8 @@ class letter_ring {
       }
       const bool next_on =
           (load(ring_word(position + granules), std::memory_order_relaxed) & 1) == 0;
-      const record_word mine = record_word::of(lap_of(position), owner, record_state::none,
-                                               next_on, granules);
+      const record_word mine = record_word::of(lap_of(position), owner,
+                                               static_cast<record_state>(on), next_on, granules);
       const std::uint64_t next = (position + granules) << 1 | std::uint64_t{next_on};
       if (many_senders_) {
         // Release: pairs with the acquire above and in repair: what the claimer knew of tail.
@@ -242,9 +243,11 @@ class letter_ring {
         store(claim_word(position), mine.bits, std::memory_order_release);
         store(lines_->tail, next, std::memory_order_release);
       }
-      out = record{position, ring_ + std::size_t{index_of(position)} * granule_bytes +
-                                 letter_head_bytes,
-                   granules, 0, owner, on, next_on, false};
+      out = record{
+          position, ring_ + std::size_t{index_of(position)} * granule_bytes + letter_head_bytes,
+          granules, 0,
+          owner,    on,
+          next_on,  false};
       if (!pad) return ring_result::done;
       finish(out, letter_kind::pad, 0);
     }
@@ -292,8 +295,8 @@ class letter_ring {
 
   // Any thread of the owner's process.
   void release(const record& of) noexcept {
-    const record_word gone = record_word::of(lap_of(of.position), 0, record_state::released,
-                                             of.next_on, of.granules);
+    const record_word gone =
+        record_word::of(lap_of(of.position), 0, record_state::released, of.next_on, of.granules);
     // Nobody else changes a word that a living one holds. Release: pairs with advance_freed, our
     // reading of the payload is over.
     store(take_word(of.position), gone.bits, std::memory_order_release);
@@ -313,8 +316,7 @@ class letter_ring {
   bool ready() const noexcept {
     const std::uint64_t head = load(lines_->head, std::memory_order_acquire);
     const std::uint64_t position = head >> 1;
-    if (record_word{load(take_word(position), std::memory_order_acquire)}.lap() ==
-        lap_of(position))
+    if (record_word{load(take_word(position), std::memory_order_acquire)}.lap() == lap_of(position))
       return true;  // somebody is at it: worth a look
     return (load(ring_word(position), std::memory_order_acquire) & 1) == (head & 1);
   }
@@ -334,10 +336,10 @@ class letter_ring {
   void advance_freed() noexcept;
 
   // ---- looking inside: approximate while others are at work ----
-  std::uint64_t claimed_granules() const noexcept;  // from freed to tail
+  std::uint64_t claimed_granules() const noexcept;   // from freed to tail
   std::uint64_t committed_letters() const noexcept;  // between head and tail; walks
-  bool letters_are_out() const noexcept;  // some are taken and not released
-  bool drained() const noexcept;          // nothing is claimed beyond the head
+  bool letters_are_out() const noexcept;             // some are taken and not released
+  bool drained() const noexcept;                     // nothing is claimed beyond the head
 
  private:
   static std::uint64_t load(const std::uint64_t& word, std::memory_order order) noexcept {
@@ -375,8 +377,7 @@ class letter_ring {
   // tail or head, from a record that is claimed or taken to the next. false: damaged.
   bool move_on(std::uint64_t& hint, std::uint64_t from, record_word over) const noexcept {
     if (!fits(over.granules(), from >> 1)) return false;
-    const std::uint64_t to =
-        ((from >> 1) + over.granules()) << 1 | std::uint64_t{over.next_on()};
+    const std::uint64_t to = ((from >> 1) + over.granules()) << 1 | std::uint64_t{over.next_on()};
     // Release: pairs with the acquire of the hint.
     std::atomic_ref(hint).compare_exchange_strong(from, to, std::memory_order_release,
                                                   std::memory_order_relaxed);
@@ -386,8 +387,7 @@ class letter_ring {
   bool mark_taken(std::uint64_t head, record_word seen, std::uint32_t owner, record_state state,
                   bool next_on, std::uint32_t granules) noexcept {
     const std::uint64_t position = head >> 1;
-    const record_word mine =
-        record_word::of(lap_of(position), owner, state, next_on, granules);
+    const record_word mine = record_word::of(lap_of(position), owner, state, next_on, granules);
     const std::uint64_t next = (position + granules) << 1 | std::uint64_t{next_on};
     if (many_receivers_) {
       if (!std::atomic_ref(take_word(position))
@@ -415,8 +415,7 @@ class letter_ring {
   }
   void finish(const record& of, letter_kind kind, std::uint32_t bytes) noexcept {
     // Release: pairs with try_take; the payload is complete.
-    store(ring_word(of.position),
-          head_word::of(of.on, of.next_on, kind, of.granules, bytes).bits,
+    store(ring_word(of.position), head_word::of(of.on, of.next_on, kind, of.granules, bytes).bits,
           std::memory_order_release);
   }
   // The control word of a record's owner; 0 for nobody.
@@ -435,6 +434,7 @@ class letter_ring {
   bool to_be_returned(const queue_view& queue, record_word word) const noexcept;
   ring_result full_or_damaged(std::uint64_t position, std::uint64_t& freed) noexcept;
   ring_result skip_damaged(std::uint64_t head, record_word seen) noexcept;
+  void help_tail() noexcept;
   ring_result resynchronise() noexcept;
 
   ring_lines* lines_ = nullptr;

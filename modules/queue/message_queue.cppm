@@ -78,8 +78,8 @@ export struct mail_state {
   letter_ring rings[most_priorities];
   std::uint64_t freed[most_priorities] = {};  // senders: how far each ring was free
   std::uint32_t priorities = 0;
-  std::uint32_t owner = 0;    // slot + 1
-  std::uint32_t empties = 0;  // receivers: tries in vain since the last look after the dead
+  std::uint32_t owner = 0;       // slot + 1
+  std::uint32_t empties = 0;     // receivers: tries in vain since the last look after the dead
   std::size_t wanted_bytes = 0;  // senders: what is waited for
   std::uint32_t wanted_priority = 0;
 
@@ -193,11 +193,7 @@ export class [[nodiscard]] outgoing_letter {
   explicit outgoing_letter(send_result why) noexcept : status_(why) {}
   outgoing_letter(detail::mail_state& by, const detail::record& claimed, std::size_t size,
                   std::uint32_t priority) noexcept
-      : by_(&by),
-        record_(claimed),
-        size_(size),
-        priority_(priority),
-        status_(send_result::sent) {}
+      : by_(&by), record_(claimed), size_(size), priority_(priority), status_(send_result::sent) {}
 
   detail::mail_state* by_ = nullptr;
   detail::record record_;
@@ -332,6 +328,8 @@ export class message_sender {
 
   // Ready when there is room for the letter asked for last, or the queue is closed.
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class message_queue;
@@ -347,8 +345,8 @@ export class message_sender {
       return send_result::sent;
     return not_claimed(result);
   }
-  send_result claim_until(std::size_t bytes, std::uint32_t priority,
-                          platform::steady_time deadline, detail::record& out);
+  send_result claim_until(std::size_t bytes, std::uint32_t priority, platform::steady_time deadline,
+                          detail::record& out);
   [[nodiscard]] send_result closed_result() const noexcept;
   [[nodiscard]] send_result not_claimed(detail::ring_result why) const;
 
@@ -391,6 +389,8 @@ export class message_receiver {
 
   // Ready when there is a letter, or the queue is closed and drained.
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class message_queue;

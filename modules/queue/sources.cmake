@@ -12,15 +12,19 @@ set(queue_interfaces
   modules/queue/spsc_queue.cppm
   modules/queue/intents.cppm
   modules/queue/mpmc_queue.cppm
-  modules/queue/letter_ring.cppm
-  modules/queue/message_queue.cppm
-  modules/queue/broadcast_ring.cppm
-  modules/queue/broadcast_queue.cppm
   modules/queue/mpsc_queue.cppm
   modules/queue/latest.cppm
   modules/queue/wait_any.cppm
   modules/queue/wait_set.cppm
-  modules/queue/awaitable.cppm)
+  modules/queue/awaitable.cppm
+  modules/queue/letter_ring.cppm
+  modules/queue/message_queue.cppm
+  modules/queue/broadcast_ring.cppm
+  modules/queue/broadcast_queue.cppm
+  modules/queue/loan_ring.cppm
+  modules/queue/loan_queue.cppm
+  modules/queue/call_table.cppm
+  modules/queue/call_queue.cppm)
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
@@ -28,9 +32,13 @@ set(queue_bodies
   impl/queue/closing.cpp
   impl/queue/ring.cpp
   impl/queue/intents.cpp
+  impl/queue/latest.cpp
+  impl/queue/wait_set.cpp
   impl/queue/letter_ring.cpp
   impl/queue/message_queue.cpp
   impl/queue/broadcast_ring.cpp
   impl/queue/broadcast_queue.cpp
-  impl/queue/latest.cpp
-  impl/queue/wait_set.cpp)
+  impl/queue/loan_ring.cpp
+  impl/queue/loan_queue.cpp
+  impl/queue/call_table.cpp
+  impl/queue/call_queue.cpp)

@@ -49,8 +49,8 @@ struct stage {
 
   explicit stage(overflow what) {
     feed = &segment.construct<broadcast_queue<note>>(
-        "feed", ipcpp::broadcast_queue_options{
-                    .capacity = capacity, .overflow = what, .endpoints = 6});
+        "feed",
+        ipcpp::broadcast_queue_options{.capacity = capacity, .overflow = what, .endpoints = 6});
     publisher = feed->publisher();
     subscriber = feed->subscriber();
   }
@@ -136,8 +136,7 @@ TEST_F(CrashBroadcast, KilledAtEveryInstructionOfPublishing) {
               EXPECT_TRUE(last == 0 || n > last) << "doubled, or out of order";
               last = n;
             }
-            if (finished && before < 2)
-              EXPECT_EQ(seen.size(), before + 3);
+            if (finished && before < 2) EXPECT_EQ(seen.size(), before + 3);
             now->use_again();
           });
       crash::kill_everywhere(s);
@@ -186,7 +185,7 @@ TEST_F(CrashBroadcast, KilledAtEveryInstructionOfPublishingOverTheDead) {
       "publish where a dead subscriber holds the ring and a dead publisher a position",
       [&] {
         now = std::make_unique<stage>(overflow::block);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto slow = now->feed->subscriber();
                     ::_exit(0);
                   }),

@@ -185,7 +185,8 @@ struct CrashMail : testing::Test {
       EXPECT_LE(delivered, 1u) << "doubled";
       if (delivered == 0) EXPECT_LT(i, releasing) << "lost: letter " << i;
       if (times(fresh) == 1) EXPECT_GE(i, received) << "unflagged duplicate: letter " << i;
-      if (i >= taken_by_victim) EXPECT_EQ(times(fresh), 1u) << "the victim had nothing to do with it";
+      if (i >= taken_by_victim)
+        EXPECT_EQ(times(fresh), 1u) << "the victim had nothing to do with it";
     }
     if (finished) EXPECT_EQ(fresh.size(), now->committed.size() - taken_by_victim);
     now->use_again();
@@ -199,8 +200,8 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfSending) {
   for (const std::size_t turned : {std::size_t{0}, std::size_t{13}}) {
     for (const std::uint32_t filled : {0u, 3u, 12u}) {
       auto s = scene(
-          "send two, the ring turned by " + std::to_string(turned) + ", " +
-              std::to_string(filled) + " in it",
+          "send two, the ring turned by " + std::to_string(turned) + ", " + std::to_string(filled) +
+              " in it",
           [&, turned, filled] {
             now = std::make_unique<stage>();
             now->turn(turned);
@@ -239,7 +240,12 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfASingleSendersAndReceiversWork) {
                                      .receivers = ipcpp::users::one,
                                      .endpoints = 2};
   auto sending = scene(
-      "a single sender", [&] { now = std::make_unique<stage>(single); now->turn(13); now->fill(2, 40); },
+      "a single sender",
+      [&] {
+        now = std::make_unique<stage>(single);
+        now->turn(13);
+        now->fill(2, 40);
+      },
       [&] {
         auto out = now->mail->sender();
         out.send(letter_of(1, 40));
@@ -248,7 +254,12 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfASingleSendersAndReceiversWork) {
       [&](bool finished) { expect_sent(finished, {1, 2}); });
   crash::kill_everywhere(sending);
   auto receiving = scene(
-      "a single receiver", [&] { now = std::make_unique<stage>(single); now->turn(13); now->fill(3, 100); },
+      "a single receiver",
+      [&] {
+        now = std::make_unique<stage>(single);
+        now->turn(13);
+        now->fill(3, 100);
+      },
       [&] {
         auto in = now->mail->receiver();
         for (std::uint32_t i = 0; i < 2; ++i) {
@@ -329,13 +340,13 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfMendingWhatOthersLeft) {
         now = std::make_unique<stage>();
         now->turn(11);
         now->fill(1, 40);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto in = now->mail->receiver();
                     auto letter = in.try_receive();
                     ::_exit(letter ? 0 : 1);
                   }),
                   0);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto out = now->mail->sender();
                     auto claimed = out.claim(150);
                     ::_exit(0);
@@ -370,8 +381,7 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfTakingADeadOnesEndpoint) {
       "attach where the dead hold every endpoint",
       [&] {
         now = std::make_unique<stage>(narrow);
-        now->turn(0);
-        EXPECT_EQ(test::in_forked_child([&] {
+        EXPECT_EQ(test::in_forked_child([&]() -> int {
                     auto out = now->mail->sender();
                     out.send(letter_of(100, 40));
                     auto claimed = out.claim(150);

@@ -70,7 +70,9 @@ TEST_F(MessageQueue, WhatIsNotCommittedIsWithdrawn) {
   message_queue& mail = make({.capacity = 4096});
   auto out = mail.sender();
   auto in = mail.receiver();
-  { auto letter = out.claim(100); }
+  {
+    auto letter = out.claim(100);
+  }
   {
     auto letter = out.claim(100);
     letter.withdraw();
@@ -304,7 +306,7 @@ TEST_F(MessageQueue, AReceiverThatLeavesGivesItsLettersBack) {
     auto in = mail.receiver();
     auto letter = in.try_receive();
     ASSERT_TRUE(letter);
-    in = mail.receiver();  // the letter was not released
+    in = mail.receiver();                           // the letter was not released
     new ipcpp::received_letter(std::move(letter));  // and never will be
   }
   auto letter = other.receive_for(5s);
