@@ -22,6 +22,7 @@ export import :sequence_support;
 export import :vector;
 export import :list;
 export import :forward_list;
+export import :deque;
 export import :node_handle;
 export import :hash_table;
 export import :unordered_map;

@@ -408,7 +408,8 @@ class search_tree : private two_functors<Compare, no_functor> {
       take(other);
     } else {
       for (const_iterator at = other.cbegin(); at != other.cend(); ++at)
-        append(std::move(const_cast<value&>(*at)));
+        append(Kind::passed_on(const_cast<value&>(*at)));
+      other.clear();
     }
   }
   ~search_tree() {
@@ -597,7 +598,7 @@ class search_tree : private two_functors<Compare, no_functor> {
         auto handle = other.extract(one);
         attach(to, handle.release());
       } else {
-        attach(to, all_nodes::make(memory_, std::move(const_cast<value&>(*one))));
+        attach(to, all_nodes::make(memory_, Kind::passed_on(const_cast<value&>(*one))));
         other.erase(one);
       }
     }

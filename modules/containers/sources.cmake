@@ -11,6 +11,7 @@ set(containers_interfaces
   modules/containers/vector.cppm
   modules/containers/list.cppm
   modules/containers/forward_list.cppm
+  modules/containers/deque.cppm
   modules/containers/node_handle.cppm
   modules/containers/hash_table.cppm
   modules/containers/unordered_map.cppm
