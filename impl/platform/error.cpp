@@ -37,8 +37,18 @@ class ipcpp_category final : public std::error_category {
         return "not supported";
       case errc::not_a_block:
         return "not a block in use";
+      case errc::wrong_type:
+        return "wrong type";
       case errc::not_a_participant:
         return "not a participant";
+      case errc::owner_died:
+        return "owner died";
+      case errc::not_owner:
+        return "not the owner";
+      case errc::would_deadlock:
+        return "would deadlock";
+      case errc::closed:
+        return "closed";
       case errc::system_failure:
         return "system failure";
     }

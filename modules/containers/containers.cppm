@@ -1,5 +1,6 @@
 // ipcpp.containers - containers that live in a segment, of our own.
 //
+//   :concurrent_map    for many processes at once, without a lock around it
 //   :string            basic_string, string, ...          :hash            the same in every process
 //
 // A container holds its allocator and offsets, and nothing else that a process could mistake: the
@@ -31,3 +32,5 @@ export import :functors;
 export import :search_tree;
 export import :map;
 export import :set;
+export import :concurrent_map_core;
+export import :concurrent_map;

@@ -19,7 +19,11 @@ set(containers_interfaces
   modules/containers/functors.cppm
   modules/containers/search_tree.cppm
   modules/containers/map.cppm
-  modules/containers/set.cppm)
+  modules/containers/set.cppm
+  modules/containers/concurrent_map_core.cppm
+  modules/containers/concurrent_map.cppm)
 set(containers_internal)
 set(containers_bodies
-  impl/containers/checks.cpp)
+  impl/containers/checks.cpp
+  impl/containers/concurrent_map_core.cpp
+  impl/containers/concurrent_map_threads.cpp)

@@ -1,21 +1,27 @@
-// ipcpp.queue - messages between processes. For now: what may be a message. The queues themselves
-// come with their issue.
+// ipcpp.queue - messages between processes.
+//
+//   :message :received        what may be sent, and what receiving says
+//   :endpoint :waitable       what all queues share: who sends and receives, waiting
+//   :queue_object :blocking   and their objects and blocking forms
+//   :ring_slot :lane          messages in a ring; a ring from one to one
+//   :spsc_queue               one sender, one receiver
+//   :intents :mpmc_queue      many senders, many receivers
 module;
-
-#include <type_traits>
 
 export module ipcpp.queue;
 
-import ipcpp.platform;
-import ipcpp.sync;
-import ipcpp.malloc;
-import ipcpp.segment;
-
-namespace ipcpp {
-
-// A message is copied as bytes from one process to another: trivially copyable, and meaning the
-// same there.
-export template <class T>
-concept message = std::is_trivially_copyable_v<T> && shareable<T>;
-
-}  // namespace ipcpp
+export import :message;
+export import :received;
+export import :endpoint;
+export import :waitable;
+export import :queue_object;
+export import :blocking;
+export import :ring_slot;
+export import :lane;
+export import :spsc_queue;
+export import :intents;
+export import :mpmc_queue;
+export import :letter_ring;
+export import :message_queue;
+export import :broadcast_ring;
+export import :broadcast_queue;

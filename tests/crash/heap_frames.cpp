@@ -297,9 +297,6 @@ bool heap_frames::step(puppet& victim, const walk& how) {
     const std::uint64_t address = victim.address();
     if (!where.within(address) && !how.through_libraries) continue;
     ++instructions;
-    if (getenv("TRACE") && instructions % 50000 == 0)
-      printf("%zu at %s op %d %d\n", instructions, where.name_of(address).c_str(),
-             (int)notes_->of[how.who].what, (int)notes_->of[how.who].index);
     if (everywhere || instructions % how.every == 0 || changed()) {
       where.at(address);
       if (!survives(address)) return false;
