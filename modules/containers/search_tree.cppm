@@ -833,7 +833,19 @@ class search_tree : private two_functors<Compare, no_functor> {
         return {nullptr, false, not_greater};
     return {parent, left, nullptr};
   }
-  // Right before the hint if the order allows it.
+  // Before all that are equal.
+  template <class Q>
+  [[nodiscard]] position position_before_equals(const Q& which) const {
+    end_links* parent = the_end();
+    bool left = true;
+    for (links* at = root(); at != nullptr;) {
+      parent = at;
+      left = !less(key_at(at), which);
+      at = left ? at->left.get() : at->right.get();
+    }
+    return {parent, left, nullptr};
+  }
+  // Right before the hint if the order allows it, else as near to it as possible.
   template <class Q>
   [[nodiscard]] position position_near(const_iterator hint, const Q& which) const {
     end_links* const at = hint.at();
@@ -841,7 +853,10 @@ class search_tree : private two_functors<Compare, no_functor> {
       if (next == the_end()) return true;
       return multi ? !less(key_at(next), which) : less(which, key_at(next));
     };
-    if (!fits_before(at)) return position_of(which);
+    if (!fits_before(at)) {
+      if constexpr (multi) return position_before_equals(which);
+      return position_of(which);
+    }
     if (at == first_.target()) return {at, true, nullptr};
     links* const before = previous_in_tree(at);
     if (multi ? less(which, key_at(before)) : !less(key_at(before), which))

@@ -20,6 +20,8 @@ set(containers_interfaces
   modules/containers/search_tree.cppm
   modules/containers/map.cppm
   modules/containers/set.cppm
+  modules/containers/flat_set.cppm
+  modules/containers/flat_map.cppm
   modules/containers/concurrent_map_core.cppm
   modules/containers/concurrent_map.cppm)
 set(containers_internal)

@@ -51,8 +51,6 @@ concept double_ended = requires(C c) {
   c.pop_back();
 };
 template <class C>
-concept indexed = requires(C c) { c[std::size_t{}]; } && !associative<C>;
-template <class C>
 concept listed = requires(C c) { c.sort(); };
 
 // The n-th element of any container of texts.
@@ -158,8 +156,7 @@ void change(C& all, std::size_t what, std::size_t n, const C& other) {
         if (all.begin() != all.end()) all.pop_front();
         break;
       case 3:
-        if (all.begin() != all.end())
-          all.insert_after(nth(all, n % 3 == 0 ? 0 : 0), 3, element_of<C>(n));
+        if (all.begin() != all.end()) all.insert_after(all.begin(), 3, element_of<C>(n));
         break;
       case 4:
         all.insert_after(all.before_begin(), other.begin(), other.end());

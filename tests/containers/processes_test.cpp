@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "containers.hpp"
-
 #include "roles.hpp"
+
+#include "containers.hpp"
 
 namespace platform = ipcpp::platform;
 using ipcpp::string;
