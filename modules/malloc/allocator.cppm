@@ -110,7 +110,11 @@ class allocator {
   };
   static constexpr bool is_ipcpp_shareable = true;
 
+  // Written out because GCC 16 stumbles over implicit ones of a specialisation that a module used.
   allocator() noexcept = default;  // private memory
+  allocator(const allocator& other) noexcept = default;
+  allocator& operator=(const allocator& other) noexcept = default;
+  ~allocator() = default;
   allocator(heap& of) noexcept : heap_(of.header()) {}
   explicit allocator(heap_header* of) noexcept : heap_(of) {}
   template <class U>
