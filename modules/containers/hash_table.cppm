@@ -226,7 +226,7 @@ class hash_table : private two_functors<Hash, Equal> {
   hash_table(const hash_table& other, const std::type_identity_t<Allocator>& memory)
       : hash_table(other.hash_function(), other.key_eq(), memory) {
     max_load_ = other.max_load_;
-    clone<const value&>(other);
+    clone(other, [](const value& element) -> const value& { return element; });
   }
   hash_table(hash_table&& other) noexcept
       : functors(other.hash_function(), other.key_eq()), memory_(other.memory_) {
@@ -238,7 +238,8 @@ class hash_table : private two_functors<Hash, Equal> {
     if (memory_ == other.memory_) {
       take(other);
     } else {
-      clone<value&&>(other);
+      clone(other, [](value& element) -> decltype(auto) { return Kind::passed_on(element); });
+      other.clear();
     }
   }
   ~hash_table() {
@@ -404,7 +405,7 @@ class hash_table : private two_functors<Hash, Equal> {
         made->hash = hash_of_key(Kind::key_of(*made->value()));
         link_in(made);
       } else {
-        emplace(std::move(const_cast<value&>(*one)));
+        emplace(Kind::passed_on(const_cast<value&>(*one)));
         other.erase(one);
       }
     }
@@ -781,14 +782,14 @@ class hash_table : private two_functors<Hash, Equal> {
   }
 
   // Whatever `other` has, in the same order. Precondition: this is empty; the same functors.
-  template <class As, class Table>
-  void clone(Table& other) {
+  template <class Table, class Pass>
+  void clone(Table& other, Pass pass) {
     if (other.size() == 0) return;
     rebuild(other.bucket_count());
     links* last = head();
     try {
       for (node* at = other.first(); at != nullptr; at = at->after()) {
-        node* const made = all_nodes::make(memory_, static_cast<As>(*at->value()));
+        node* const made = all_nodes::make(memory_, pass(*at->value()));
         made->hash = at->hash;
         bucket_link& mine = bucket_of(made->hash);
         if (mine.get() == nullptr) mine.lead_to(last);

@@ -36,6 +36,11 @@ struct map_elements {
     return element.first;
   }
 
+  // An element on its way to other memory: the key is copied.
+  [[nodiscard]] static value_type&& passed_on(value_type& element) noexcept {
+    return std::move(element);
+  }
+
   template <class... Args>
   struct naming {
     static constexpr bool known = false;
@@ -68,6 +73,15 @@ struct set_elements {
   static constexpr bool constant = true;
 
   [[nodiscard]] static const Key& key_of(const Key& element) noexcept { return element; }
+
+  // An element on its way to other memory: copied if that is possible, for moving would upset the
+  // order of those that stay if memory runs out.
+  [[nodiscard]] static auto& passed_on(Key& element) noexcept
+    requires std::is_copy_constructible_v<Key>
+  {
+    return std::as_const(element);
+  }
+  [[nodiscard]] static Key&& passed_on(Key& element) noexcept { return std::move(element); }
 
   template <class... Args>
   static constexpr bool names_key = false;

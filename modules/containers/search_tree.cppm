@@ -408,7 +408,8 @@ class search_tree : private two_functors<Compare, no_functor> {
       take(other);
     } else {
       for (const_iterator at = other.cbegin(); at != other.cend(); ++at)
-        append(std::move(const_cast<value&>(*at)));
+        append(Kind::passed_on(const_cast<value&>(*at)));
+      other.clear();
     }
   }
   ~search_tree() {
@@ -597,7 +598,7 @@ class search_tree : private two_functors<Compare, no_functor> {
         auto handle = other.extract(one);
         attach(to, handle.release());
       } else {
-        attach(to, all_nodes::make(memory_, std::move(const_cast<value&>(*one))));
+        attach(to, all_nodes::make(memory_, Kind::passed_on(const_cast<value&>(*one))));
         other.erase(one);
       }
     }
@@ -832,7 +833,19 @@ class search_tree : private two_functors<Compare, no_functor> {
         return {nullptr, false, not_greater};
     return {parent, left, nullptr};
   }
-  // Right before the hint if the order allows it.
+  // Before all that are equal.
+  template <class Q>
+  [[nodiscard]] position position_before_equals(const Q& which) const {
+    end_links* parent = the_end();
+    bool left = true;
+    for (links* at = root(); at != nullptr;) {
+      parent = at;
+      left = !less(key_at(at), which);
+      at = left ? at->left.get() : at->right.get();
+    }
+    return {parent, left, nullptr};
+  }
+  // Right before the hint if the order allows it, else as near to it as possible.
   template <class Q>
   [[nodiscard]] position position_near(const_iterator hint, const Q& which) const {
     end_links* const at = hint.at();
@@ -840,7 +853,10 @@ class search_tree : private two_functors<Compare, no_functor> {
       if (next == the_end()) return true;
       return multi ? !less(key_at(next), which) : less(which, key_at(next));
     };
-    if (!fits_before(at)) return position_of(which);
+    if (!fits_before(at)) {
+      if constexpr (multi) return position_before_equals(which);
+      return position_of(which);
+    }
     if (at == first_.target()) return {at, true, nullptr};
     links* const before = previous_in_tree(at);
     if (multi ? less(which, key_at(before)) : !less(key_at(before), which))

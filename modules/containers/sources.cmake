@@ -11,6 +11,7 @@ set(containers_interfaces
   modules/containers/vector.cppm
   modules/containers/list.cppm
   modules/containers/forward_list.cppm
+  modules/containers/deque.cppm
   modules/containers/node_handle.cppm
   modules/containers/hash_table.cppm
   modules/containers/unordered_map.cppm
@@ -19,6 +20,8 @@ set(containers_interfaces
   modules/containers/search_tree.cppm
   modules/containers/map.cppm
   modules/containers/set.cppm
+  modules/containers/flat_set.cppm
+  modules/containers/flat_map.cppm
   modules/containers/concurrent_map_core.cppm
   modules/containers/concurrent_map.cppm)
 set(containers_internal)
