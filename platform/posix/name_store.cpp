@@ -191,6 +191,7 @@ std::string directory() {
 }
 
 std::string public_path(std::string_view name) {
+  if (name.starts_with('/')) return std::string(name);
   return directory() + "/ipcpp." + std::string(name);
 }
 
@@ -220,29 +221,39 @@ int allocate_range(int descriptor, std::uint64_t offset, std::uint64_t bytes) no
   return 0;
 }
 
-stored_object store_create(const object_prologue& prologue, audience who) {
+stored_object store_create(const object_prologue& prologue, audience who,
+                           const std::string& directory_of_file) {
   const variant kind = active_variant();
   const unsigned permissions = permissions_of(who);
-  if (kind.registry_names || prologue.how == growth::several_objects) {
+  const bool file = !directory_of_file.empty();
+  const std::string place = file ? directory_of_file : directory();
+  if (!file && (kind.registry_names || prologue.how == growth::several_objects)) {
     store_sweep_all();
     return create_hidden(prologue, permissions, kind.registry_names);
   }
   stored_object made;
   made.prologue = prologue;
-  made.anchor = file_handle(::open(directory().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  made.anchor = file_handle(::open(place.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!made.anchor) {
-    if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)
-      return create_hidden(prologue, permissions, false);
-    refuse("a new shared object", "create a file in " + directory(), errno);
+    const int code = errno;
+    const bool no_such_files = code == EOPNOTSUPP || code == EISDIR || code == EINVAL;
+    if (no_such_files && !file) return create_hidden(prologue, permissions, false);
+    if (no_such_files)
+      throw error(errc::not_supported, "a new file in " + place, "a file system with O_TMPFILE",
+                  system_message(code), "put it elsewhere: ext4, xfs, btrfs and tmpfs have it",
+                  code);
+    if (file && (code == ENOENT || code == ENOTDIR))
+      throw error(errc::not_found, "a new file in " + place, "a directory", system_message(code),
+                  "make it first", code);
+    refuse("a new shared object", "create a file in " + place, code);
   }
   int refused = try_lock(made.anchor.get(), users_byte, lock_kind::shared);
   if (refused == 0) refused = furnish(made.anchor.get(), prologue, 0, permissions);
-  if (refused != 0) refuse("a new shared object", "furnish its file in " + directory(), refused);
+  if (refused != 0) refuse("a new shared object", "furnish its file in " + place, refused);
   return made;
 }
 
 void store_publish(const stored_object& object, std::string_view name) {
-  check_name(name);
   const std::string path = public_path(name);
   int refused = 0;
   if (object.hidden) {
@@ -255,13 +266,13 @@ void store_publish(const stored_object& object, std::string_view name) {
       refused = errno;
   }
   if (refused == EEXIST)
-    throw error(errc::already_exists, described(name), "no object of that name in " + directory(),
+    throw error(errc::already_exists, described(name),
+                name.starts_with('/') ? "no file there" : "no object of that name in " + directory(),
                 "one", "open it, or choose another name", refused);
   if (refused != 0) refuse(described(name), "give it its name", refused);
 }
 
 stored_object store_open(std::string_view name, access mode, audience who) {
-  check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
   const int flags =
@@ -282,6 +293,7 @@ stored_object store_open(std::string_view name, access mode, audience who) {
         there.st_ino == here.st_ino) {
       found.prologue = read_prologue(found.anchor.get(), object);
       const object_id id = id_of(found.prologue);
+      if (name.starts_with('/')) return found;
       found.hidden = here.st_nlink > 1;
       const bool stepped = found.prologue.how == growth::several_objects;
       if (stepped != active_variant().several_objects)
@@ -306,7 +318,6 @@ stored_object store_open(std::string_view name, access mode, audience who) {
 }
 
 bool store_remove(std::string_view name, audience who, bool only_unused, const object_id* only) {
-  check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
   for (;;) {
@@ -330,7 +341,7 @@ bool store_remove(std::string_view name, audience who, bool only_unused, const o
       refuse(object, "remove its name", errno);
     }
     anchor = {};
-    if (readable) store_sweep(id_of(found));
+    if (readable && !name.starts_with('/')) store_sweep(id_of(found));
     return true;
   }
 }

@@ -122,9 +122,11 @@ struct stored_object {
 [[nodiscard]] std::string hidden_path(object_id id);
 [[nodiscard]] std::string step_path(object_id id, std::uint32_t step, bool registry_names);
 
-// A complete object without a public name. Throws std::bad_alloc when memory is refused,
-// ipcpp::error otherwise.
-[[nodiscard]] stored_object store_create(const object_prologue& prologue, audience who);
+// A complete object without a public name; with `directory`, a file there to be. Throws
+// std::bad_alloc when memory is refused, ipcpp::error otherwise. In all of these a name that begins
+// with a slash is a file's path.
+[[nodiscard]] stored_object store_create(const object_prologue& prologue, audience who,
+                                         const std::string& directory = {});
 // Throws already_exists. The name appears in one step, or not at all.
 void store_publish(const stored_object& object, std::string_view name);
 [[nodiscard]] stored_object store_open(std::string_view name, access mode, audience who);
@@ -141,6 +143,11 @@ void store_sweep_all() noexcept;
 // refusal.
 [[nodiscard]] file_handle store_open_step(object_id id, std::uint32_t step, std::uint64_t bytes,
                                           access mode, bool create, unsigned permissions) noexcept;
+
+// Passes a descriptor over a connected Unix socket, with one byte of data. 0 or errno; ENOMSG: what
+// came was something else, or the end.
+[[nodiscard]] int send_descriptor(int socket, int descriptor) noexcept;
+[[nodiscard]] int receive_descriptor(int socket, int& descriptor) noexcept;
 
 // Backs [offset, offset + bytes) of a file with memory. 0, or errno of the refusal. Never raises
 // SIGXFSZ.
