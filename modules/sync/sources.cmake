@@ -3,6 +3,7 @@ set(sync_interfaces
   modules/sync/sync.cppm
   modules/sync/participants.cppm
   modules/sync/participants_picture.cppm
+  modules/sync/lock_picture.cppm
   modules/sync/address_map.cppm
   modules/sync/fork_safe_lock.cppm
   modules/sync/waiting.cppm
@@ -14,6 +15,7 @@ set(sync_internal
 set(sync_bodies
   impl/sync/participants.cpp
   impl/sync/participants_picture.cpp
+  impl/sync/lock_picture.cpp
   impl/sync/participant_handles.cpp
   impl/sync/address_map.cpp
   impl/sync/seats.cpp
