@@ -33,7 +33,7 @@ int check(const options& how, const std::string& name, bool exact) {
     for (const std::string& fault : report.faults()) faults.push_back("heap " + fault);
   }
   if (how.json) {
-    print(json{{"name", name},
+    print_json(json{{"name", name},
                {"sound", faults.empty()},
                {"blocks_in_use", seen.heap.statistics.blocks_in_use},
                {"pages", seen.heap.end_page},

@@ -138,7 +138,7 @@ int dump_headers(const options& how, const std::string& name, const platform::ob
     places.add({hex(part.at, 6), std::to_string(part.bytes), part.name});
   }
   if (how.json) {
-    print(json{{"name", name}, {"parts", std::move(parts)}, {"fields", std::move(list)}});
+    print_json(json{{"name", name}, {"parts", std::move(parts)}, {"fields", std::move(list)}});
     return fine;
   }
   print(places.text(how) + "\n" + rows.text(how) + "\n" +
@@ -199,7 +199,7 @@ int dump(const options& how, const dump_options& what) {
     report["offset"] = at;
     report["bytes"] = found.size();
     report["hex"] = hex_of(found);
-    print(report);
+    print_json(report);
   } else {
     print(about + hexdump(how, found, at));
   }

@@ -61,7 +61,7 @@ int limits(const options& how) {
                       {"linux", one.on_linux},
                       {"macos", one.on_macos},
                       {"windows", one.on_windows}});
-    print(json{{"limits", std::move(list)}, {"ways_to_raise", std::move(ways)}});
+    print_json(json{{"limits", std::move(list)}, {"ways_to_raise", std::move(ways)}});
     return fine;
   }
   table rows({"LIMIT", ">BOUND", ">USED", "MATTERS TO"});

@@ -48,7 +48,7 @@ int ls(const options& how) {
   }
   const std::string place = platform::place_of_names();
   if (how.json) {
-    print(json{{"place", place}, {"segments", std::move(segments)}});
+    print_json(json{{"place", place}, {"segments", std::move(segments)}});
   } else if (rows.empty()) {
     print("no segments in " + place + "\n");
   } else {

@@ -48,7 +48,7 @@ namespace {
 }
 
 int fail(const tool::options& how, const char* kind, const std::string& message, int status) {
-  if (how.json) tool::print(tool::json{{"error", {{"kind", kind}, {"message", message}}}});
+  if (how.json) tool::print_json(tool::json{{"error", {{"kind", kind}, {"message", message}}}});
   tool::complain(tool::printable(message));
   return status;
 }

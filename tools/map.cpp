@@ -304,7 +304,7 @@ int map(const options& how, const map_options& what) {
       }
       runs.push_back(std::move(one));
     }
-    print(json{{"name", what.name},
+    print_json(json{{"name", what.name},
                {"pages_at", seen.heap.pages_at},
                {"page_bytes", ipcpp::heap_page_bytes},
                {"end_page", seen.heap.end_page},

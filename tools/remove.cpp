@@ -75,7 +75,7 @@ int clean(const options& how, bool only_tell) {
       say(one.where, one.bytes, "nameless, and its makers are dead");
   }
   if (how.json) {
-    print(json{{"only_told", only_tell},
+    print_json(json{{"only_told", only_tell},
                {"removed", std::move(removed)},
                {"kept", std::move(kept)},
                {"bytes", bytes}});
@@ -122,7 +122,7 @@ int rm(const options& how, const std::vector<std::string>& names, bool force) {
         "removed " + printable(name) + (used ? ", whose users go on without a name" : "") + "\n";
   }
   if (how.json)
-    print(json{{"removed", std::move(removed)}});
+    print_json(json{{"removed", std::move(removed)}});
   else
     print(text);
   return ended;
@@ -153,7 +153,7 @@ int reclaim(const options& how, const std::string& name) {
   const std::size_t then = before.heap.statistics.bytes_in_use;
   const std::size_t now = after.heap.statistics.bytes_in_use;
   if (how.json) {
-    print(json{{"name", name},
+    print_json(json{{"name", name},
                {"dead_processes", dead},
                {"reclaimed", buried},
                {"in_use_bytes_before", then},

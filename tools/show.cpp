@@ -96,7 +96,7 @@ int show(const options& how, const std::string& name, double interval) {
   platform::object_facts facts = image.facts();
   ipcpp::segment_picture seen = ipcpp::look_until_sure(image);
   if (!seen.readable) {
-    if (how.json) print(json_of(name, seen, facts));
+    if (how.json) print_json(json_of(name, seen, facts));
     for (const std::string& fault : seen.faults) complain(printable(name + ": " + fault));
     return refused;
   }
@@ -157,7 +157,7 @@ int show(const options& how, const std::string& name, double interval) {
     json report = json_of(name, seen, facts);
     report["heap"] = json_of(seen.heap.statistics);
     report["objects"] = std::move(objects);
-    print(report);
+    print_json(report);
     return fine;
   }
   std::string text;

@@ -207,7 +207,7 @@ void print(std::string_view text) {
   std::fflush(stdout);
 }
 
-void print(const json& report) {
+void print_json(const json& report) {
   // Names may be any bytes; JSON is UTF-8.
   print(report.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }

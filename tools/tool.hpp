@@ -103,7 +103,7 @@ class table {
 
 // To standard output, in one piece.
 void print(std::string_view text);
-void print(const json& report);
+void print_json(const json& report);
 // To standard error, after the program's name.
 void complain(std::string_view text);
 

@@ -214,7 +214,7 @@ int batch(const options& how, const top_options& what) {
     for (const row& one : now.rows) text += line_of(one) + "\n";
     print(text);
   }
-  if (how.json) print(json{{"looks", std::move(looks)}});
+  if (how.json) print_json(json{{"looks", std::move(looks)}});
   return fine;
 }
 
