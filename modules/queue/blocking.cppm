@@ -22,6 +22,7 @@ import :message;
 import :received;
 import :endpoint;
 import :waitable;
+import :awaitable;
 
 namespace ipcpp {
 
@@ -135,6 +136,12 @@ class receiving {
     received<T> got = self().try_receive();
     if (got.status() != receive_status::empty) return got;
     return receive_until(deadline_after(duration));
+  }
+
+  // For coroutines: co_await it. Does not block the thread; see :awaitable.
+  template <event_loop Loop>
+  [[nodiscard]] async_receive_operation<Endpoint, T, Loop> async_receive(Loop& loop) {
+    return async_receive_operation<Endpoint, T, Loop>(self(), loop);
   }
 
   // Blocks until there is at least one.

@@ -27,7 +27,9 @@
 // by the receiver (its reads of the payload are over), acquire by the sender before it overwrites.
 // claimed and state are the two sides of closing: the sender stores claimed, then loads state; who
 // closes stores state, issues a heavy fence, and then whoever receives loads claimed. One of the two sees
-// the other, so a message is either refused or waited for. Without heavy fences the sender exchanges.
+// the other, so a message is either refused or waited for. Without heavy fences the sender exchanges. The
+// receiver's loads of state and claimed are sequentially consistent: acquiring is not enough, it has not
+// met the sender (model queue_lane).
 module;
 
 #include <atomic>
@@ -171,7 +173,8 @@ class lane_receiver {
   // Is the sender between claiming and committing, or died there? Only sharp after the queue was
   // closed, see the race story.
   [[nodiscard]] bool in_flight() const noexcept {
-    return shared(lines_->claimed).load(std::memory_order_acquire) != head_;  // pairs with claim
+    // Sequentially consistent: with the sender's exchange, or the closer's heavy fence, and the state.
+    return shared(lines_->claimed).load(std::memory_order_seq_cst) != head_;
   }
   // Does the slot hold what no sender can have written?
   [[nodiscard]] bool damaged() const noexcept {

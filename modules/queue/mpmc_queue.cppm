@@ -63,7 +63,11 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
   // Lock-free. Throws not_a_participant, damaged.
   send_status try_send(const T& message) {
     end_.require_usable(kind);
-    const send_result result = push(message);
+    send_result result = push(message);
+    if (result == send_result::full && end_.has_bell()) {
+      end_.arm_bell();
+      result = push(message);
+    }
     if (result == send_result::sent) [[likely]]
       detail::notify_one(end_.view(), end_.head().receivers);
     return result;
@@ -74,8 +78,12 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
     std::size_t sent = 0;
     why = send_result::sent;
     while (sent < messages.size() && (why = push(messages[sent])) == send_result::sent) ++sent;
-    if (sent != 0 && detail::anybody_waits(end_.head().receivers))
-      detail::wake_queue(end_.view(), end_.head().receivers, static_cast<std::uint32_t>(sent));
+    if (why == send_result::full && end_.has_bell()) {
+      end_.arm_bell();
+      while (sent < messages.size() && (why = push(messages[sent])) == send_result::sent) ++sent;
+    }
+    if (sent != 0)
+      detail::notify(end_.view(), end_.head().receivers, static_cast<std::uint32_t>(sent));
     return sent;
   }
 
@@ -84,6 +92,9 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
             [](void* self) { return static_cast<mpmc_sender*>(self)->may_send(); },
             [](void* self) noexcept { static_cast<mpmc_sender*>(self)->tend(); }};
   }
+  // For epoll, poll and the like: readable while there may be something to do. When it is, try_send until
+  // there is nothing more; that arms it again. Spurious ones come every 50 ms.
+  [[nodiscard]] auto native_handle() { return end_.native_handle(); }
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(end_); }
   void detach() noexcept { end_.detach(); }
 
@@ -168,6 +179,10 @@ class mpmc_receiver : public detail::receiving<mpmc_receiver<T>, T> {
   received<T> try_receive() {
     end_.require_usable(kind);
     received<T> got = end_.inherited() ? inheritance() : pop();
+    if (got.status() == receive_status::empty && end_.has_bell()) {
+      end_.arm_bell();
+      got = pop();
+    }
     if (got) [[likely]]
       detail::notify_one(end_.view(), end_.head().senders);
     return got;
@@ -176,7 +191,11 @@ class mpmc_receiver : public detail::receiving<mpmc_receiver<T>, T> {
     end_.require_usable(kind);
     received_batch got;
     while (got.count < out.size()) {
-      const received<T> one = end_.inherited() ? inheritance() : pop();
+      received<T> one = end_.inherited() ? inheritance() : pop();
+      if (one.status() == receive_status::empty && got.count == 0 && end_.has_bell()) {
+        end_.arm_bell();
+        one = pop();
+      }
       got.status = got.count == 0 ? one.status() : receive_status::message;
       if (!one) break;
       // The flagged ones have to come first.
@@ -187,8 +206,8 @@ class mpmc_receiver : public detail::receiving<mpmc_receiver<T>, T> {
       }
       ++got.count;
     }
-    if (got.count != 0 && detail::anybody_waits(end_.head().senders))
-      detail::wake_queue(end_.view(), end_.head().senders, static_cast<std::uint32_t>(got.count));
+    if (got.count != 0)
+      detail::notify(end_.view(), end_.head().senders, static_cast<std::uint32_t>(got.count));
     return got;
   }
 
@@ -197,6 +216,9 @@ class mpmc_receiver : public detail::receiving<mpmc_receiver<T>, T> {
             [](void* self) { return static_cast<mpmc_receiver*>(self)->may_receive(); },
             [](void* self) noexcept { static_cast<mpmc_receiver*>(self)->tend(); }};
   }
+  // For epoll, poll and the like: readable while there may be something to do. When it is, try_receive until
+  // there is nothing more; that arms it again. Spurious ones come every 50 ms.
+  [[nodiscard]] auto native_handle() { return end_.native_handle(); }
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(end_); }
   void detach() noexcept { end_.detach(); }
 

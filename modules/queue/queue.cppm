@@ -6,6 +6,10 @@
 //   :ring_slot :lane          messages in a ring; a ring from one to one
 //   :spsc_queue               one sender, one receiver
 //   :intents :mpmc_queue      many senders, many receivers
+//   :mpsc_queue               many senders, one receiver, a lane for each
+//   :latest                   the newest value only
+//   :wait_any :wait_set       waiting for several
+//   :awaitable                receiving in coroutines
 module;
 
 export module ipcpp.queue;
@@ -16,6 +20,7 @@ export import :endpoint;
 export import :waitable;
 export import :queue_object;
 export import :queue_picture;
+export import :awaitable;
 export import :blocking;
 export import :ring_slot;
 export import :lane;
@@ -26,3 +31,7 @@ export import :letter_ring;
 export import :message_queue;
 export import :broadcast_ring;
 export import :broadcast_queue;
+export import :mpsc_queue;
+export import :latest;
+export import :wait_any;
+export import :wait_set;

@@ -16,7 +16,12 @@ set(queue_interfaces
   modules/queue/letter_ring.cppm
   modules/queue/message_queue.cppm
   modules/queue/broadcast_ring.cppm
-  modules/queue/broadcast_queue.cppm)
+  modules/queue/broadcast_queue.cppm
+  modules/queue/mpsc_queue.cppm
+  modules/queue/latest.cppm
+  modules/queue/wait_any.cppm
+  modules/queue/wait_set.cppm
+  modules/queue/awaitable.cppm)
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
@@ -28,4 +33,6 @@ set(queue_bodies
   impl/queue/letter_ring.cpp
   impl/queue/message_queue.cpp
   impl/queue/broadcast_ring.cpp
-  impl/queue/broadcast_queue.cpp)
+  impl/queue/broadcast_queue.cpp
+  impl/queue/latest.cpp
+  impl/queue/wait_set.cpp)

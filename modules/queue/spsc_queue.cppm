@@ -53,7 +53,7 @@ class spsc_sender : public detail::sending<spsc_sender<T>, T> {
   // Wait-free. Throws not_a_participant.
   send_status try_send(const T& message) {
     end_.require_usable(kind);
-    if (lane_.room() == 0) [[unlikely]]
+    if (lane_.room() == 0 && !room_after_arming()) [[unlikely]]
       return refused();
     const detail::queue_state state = lane_.claim(end_.head(), 1);
     if (state != detail::queue_state::open) [[unlikely]]
@@ -66,6 +66,7 @@ class spsc_sender : public detail::sending<spsc_sender<T>, T> {
   [[nodiscard]] std::size_t send_some(std::span<const T> messages, send_result& why) {
     end_.require_usable(kind);
     std::uint64_t n = lane_.room();
+    if (n == 0 && room_after_arming()) n = lane_.room();
     if (n >= messages.size()) n = messages.size();
     why = refused().result();
     if (n == 0) return 0;
@@ -89,6 +90,9 @@ class spsc_sender : public detail::sending<spsc_sender<T>, T> {
             },
             nullptr};
   }
+  // For epoll, poll and the like: readable while there may be something to do. When it is, try_send until
+  // there is nothing more; that arms it again. Spurious ones come every 50 ms.
+  [[nodiscard]] auto native_handle() { return end_.native_handle(); }
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(end_); }
   void detach() noexcept { end_.detach(); }
 
@@ -99,6 +103,12 @@ class spsc_sender : public detail::sending<spsc_sender<T>, T> {
         lane_(kind, *static_cast<detail::lane_lines*>(static_cast<void*>(end_.view().own)),
               detail::ring<T>(end_.view().ring, end_.view().capacity), end_.view().capacity) {}
 
+  // With a bell: it rings when there is room, unless there is already.
+  [[nodiscard]] bool room_after_arming() noexcept {
+    if (!end_.has_bell()) return false;
+    end_.arm_bell();
+    return lane_.room() != 0;
+  }
   [[nodiscard]] send_status refused() noexcept { return refused(detail::state_of(end_.head())); }
   [[nodiscard]] static send_status refused(detail::queue_state state) noexcept {
     if (state == detail::queue_state::open) return send_result::full;
@@ -120,7 +130,7 @@ class spsc_receiver : public detail::receiving<spsc_receiver<T>, T> {
   received<T> try_receive() {
     end_.require_usable(kind);
     if (!lane_.ready()) [[unlikely]] {
-      const receive_status why = nothing();
+      const receive_status why = nothing_after_arming();
       if (why != receive_status::message) return received<T>(why);
     }
     received<T> got = lane_.take();
@@ -131,7 +141,7 @@ class spsc_receiver : public detail::receiving<spsc_receiver<T>, T> {
     end_.require_usable(kind);
     received_batch got = lane_.take_batch(out);
     if (got.count == 0 && !out.empty()) {
-      got.status = nothing();
+      got.status = nothing_after_arming();
       if (got.status == receive_status::message) got = lane_.take_batch(out);
     }
     if (got.count != 0) detail::notify_one(end_.view(), end_.head().senders);
@@ -142,12 +152,15 @@ class spsc_receiver : public detail::receiving<spsc_receiver<T>, T> {
     return {&end_.head().receivers, this,
             [](void* self) {
               auto& me = *static_cast<spsc_receiver*>(self);
-              return me.lane_.ready() || me.nothing() != receive_status::empty;
+              return me.nothing() != receive_status::empty;
             },
             [](void* self) noexcept {
               detail::finish_closing(static_cast<spsc_receiver*>(self)->end_.view());
             }};
   }
+  // For epoll, poll and the like: readable while there may be something to do. When it is, try_receive until
+  // there is nothing more; that arms it again. Spurious ones come every 50 ms.
+  [[nodiscard]] auto native_handle() { return end_.native_handle(); }
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(end_); }
   void detach() noexcept { end_.detach(); }
 
@@ -159,8 +172,15 @@ class spsc_receiver : public detail::receiving<spsc_receiver<T>, T> {
               detail::ring<T>(end_.view().ring, end_.view().capacity), end_.view().capacity,
               end_.took_over()) {}
 
+  [[nodiscard]] receive_status nothing_after_arming() {
+    const receive_status why = nothing();
+    if (why != receive_status::empty || !end_.has_bell()) return why;
+    end_.arm_bell();
+    return nothing();
+  }
   // Why there is nothing, or message if there is something after all.
   [[nodiscard]] receive_status nothing() {
+    if (lane_.ready()) return receive_status::message;
     if (lane_.damaged()) [[unlikely]]
       detail::refuse_damaged(kind, "a message or an empty slot", "a sequence number of neither");
     const detail::queue_state state = detail::state_of(end_.head());

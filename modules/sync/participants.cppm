@@ -183,6 +183,8 @@ export class participants {
   [[nodiscard]] platform::parking_slot parking_of(handle_id handle) const noexcept;
 
   [[nodiscard]] participant_limits limits() const noexcept;
+  // Where the table lies.
+  [[nodiscard]] const platform::mapping& place() const noexcept;
   // Participants that are not buried and have not left, dead or alive.
   [[nodiscard]] std::uint32_t size() const noexcept;
   template <std::invocable<const participant_info&> F>
