@@ -15,6 +15,8 @@ namespace {
 
 using numbers = std::vector<std::uint64_t, ipcpp::allocator<std::uint64_t>>;
 
+using inbox = ipcpp::mpmc_queue<std::uint64_t>;
+
 struct order {
   std::uint32_t article = 7;
   double price = 1.5;
@@ -37,9 +39,13 @@ ROLE(segment_holder) {
     (void)mine.construct<double>("ratio", 1.5);
     (void)mine.construct<order>("order");
     mine.construct<numbers>("numbers").resize(20'000);
+    (void)mine.construct<inbox>("inbox", 64u);
+    (void)mine.construct<ipcpp::mutex>("guard");
   }
   test::say("ready");
   std::vector<void*> blocks;
+  auto sender = mine.find<inbox>("inbox")->sender();
+  auto receiver = mine.find<inbox>("inbox")->receiver();
   for (std::string line; test::hear(line);) {
     if (line == "allocate") {
       for (int i = 0; i < 200; ++i) blocks.push_back(mine.heap().allocate(100));
@@ -56,6 +62,12 @@ ROLE(segment_holder) {
         if (!mine.destroy<int>(name)) (void)mine.construct<int>(name, round);
         if (round == 0) test::say("churning");
       }
+    } else if (line == "send") {
+      for (std::uint64_t i = 0; i < 10; ++i) sender.send(i);
+    } else if (line == "receive") {
+      for (int i = 0; i < 3; ++i) (void)receiver.receive();
+    } else if (line == "lock") {
+      mine.find<ipcpp::mutex>("guard")->lock();
     } else if (line == "answer") {
       test::say(std::to_string(*mine.find<std::uint64_t>("answer")));
       continue;

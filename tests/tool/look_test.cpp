@@ -129,7 +129,7 @@ TEST(ToolShow, ItKnowsObjectsTypesAndPlainValues) {
   const holder one("make", name);
   const json seen = tool_json({"show", name});
   const json& objects = seen.at("objects");
-  EXPECT_EQ(objects.size(), 4u);
+  EXPECT_EQ(objects.size(), 6u);
   EXPECT_EQ(named(objects, "answer").at("value"), 42);
   EXPECT_EQ(named(objects, "answer").at("type"), "u64");
   EXPECT_EQ(named(objects, "ratio").at("value"), 1.5);
@@ -142,6 +142,51 @@ TEST(ToolShow, ItKnowsObjectsTypesAndPlainValues) {
   EXPECT_EQ(text.status, 0);
   for (const char* word : {"answer", "= 42", "order", "processes", "heap", "live"})
     EXPECT_NE(text.output.find(word), std::string::npos) << word << "\n" << text.output;
+}
+
+TEST(ToolShow, AQueuesDepthAndItsUsersAreSeen) {
+  const std::string name = test::unique_name();
+  holder one("make", name);
+  holder two("open", name);
+  (void)one.tell("send");
+  (void)two.tell("receive");
+  const json queue = named(tool_json({"show", name}).at("objects"), "inbox").at("queue");
+  EXPECT_EQ(queue.at("kind"), "mpmc_queue");
+  EXPECT_EQ(queue.at("state"), "open");
+  EXPECT_EQ(queue.at("size"), 7);
+  EXPECT_EQ(queue.at("sent"), 10);
+  EXPECT_EQ(queue.at("received"), 3);
+  EXPECT_EQ(queue.at("capacity"), 64);
+  EXPECT_EQ(queue.at("senders"), 2);
+  EXPECT_EQ(queue.at("receivers"), 2);
+  two.kill();
+  const json later = named(tool_json({"show", name}).at("objects"), "inbox");
+  EXPECT_EQ(later.at("queue").at("senders"), 1);
+  EXPECT_EQ(later.at("queue").at("dead"), 2);
+  EXPECT_EQ(later.at("sent_per_second"), 0);
+  EXPECT_NE(tool({"show", name}).output.find("7 of 64, 1 senders"), std::string::npos);
+}
+
+TEST(ToolShow, ALocksOwnerIsSeenAliveAndDead) {
+  const std::string name = test::unique_name();
+  const holder one("make", name);
+  holder two("open", name);
+  const auto lock = [&] {
+    return named(tool_json({"show", name}).at("objects"), "guard").at("lock");
+  };
+  EXPECT_EQ(lock().at("held"), false);
+  (void)two.tell("lock");
+  EXPECT_EQ(lock().at("held"), true);
+  EXPECT_EQ(lock().at("owner").at("pid"), two.pid());
+  EXPECT_EQ(lock().at("owner_died"), false);
+  test::child waiter("segment_holder", {"open", name});
+  EXPECT_EQ(waiter.hear(), "ready");
+  waiter.say("lock");
+  EXPECT_TRUE(test::eventually([&] { return lock().at("waiting") == 1; })) << lock().dump(1);
+  waiter.kill();
+  two.kill();
+  EXPECT_EQ(lock().at("owner_died"), true);
+  EXPECT_NE(tool({"show", name}).output.find("AN OWNER DIED"), std::string::npos);
 }
 
 TEST(ToolShow, TheHeapIsSeenAsItsOwnersSeeIt) {
@@ -191,7 +236,7 @@ TEST(ToolCheck, ASoundSegmentIsFoundSound) {
   const json seen = tool_json({"check", name});
   EXPECT_EQ(seen.at("sound"), true);
   EXPECT_GE(seen.at("blocks_in_use"), 200u);
-  EXPECT_EQ(seen.at("objects"), 4);
+  EXPECT_EQ(seen.at("objects"), 6);
   const json exact = tool_json({"check", "--exact", name});
   EXPECT_EQ(exact.at("sound"), true);
   EXPECT_NE(tool({"check", name}).output.find("sound"), std::string::npos);
