@@ -44,8 +44,12 @@ ROLE(segment_holder) {
   }
   test::say("ready");
   std::vector<void*> blocks;
-  auto sender = mine.find<inbox>("inbox")->sender();
-  auto receiver = mine.find<inbox>("inbox")->receiver();
+  ipcpp::mpmc_sender<std::uint64_t> sender;
+  ipcpp::mpmc_receiver<std::uint64_t> receiver;
+  if (inbox* const queue = mine.find<inbox>("inbox"); queue != nullptr) {
+    sender = queue->sender();
+    receiver = queue->receiver();
+  }
   for (std::string line; test::hear(line);) {
     if (line == "allocate") {
       for (int i = 0; i < 200; ++i) blocks.push_back(mine.heap().allocate(100));
