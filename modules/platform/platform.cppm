@@ -27,6 +27,7 @@ export import :fields;
 export import :shareable;
 export import :terms;
 export import :contract;
+export import :object_image;
 #if defined(__linux__)
 export import :posix;
 export import :os_linux;

@@ -19,6 +19,7 @@ export import :received;
 export import :endpoint;
 export import :waitable;
 export import :queue_object;
+export import :queue_picture;
 export import :awaitable;
 export import :blocking;
 export import :ring_slot;

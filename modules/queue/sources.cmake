@@ -6,6 +6,7 @@ set(queue_interfaces
   modules/queue/endpoint.cppm
   modules/queue/waitable.cppm
   modules/queue/queue_object.cppm
+  modules/queue/queue_picture.cppm
   modules/queue/blocking.cppm
   modules/queue/ring_slot.cppm
   modules/queue/lane.cppm
@@ -28,6 +29,7 @@ set(queue_interfaces
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
+  impl/queue/queue_picture.cpp
   impl/queue/waiting.cpp
   impl/queue/closing.cpp
   impl/queue/ring.cpp

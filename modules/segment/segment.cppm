@@ -39,6 +39,7 @@ module;
 export module ipcpp.segment;
 
 export import :type_description;
+export import :segment_picture;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
