@@ -134,7 +134,7 @@ int remove_memory(object_id id, std::uint32_t step) noexcept {
 
 int give_size(int descriptor, std::uint64_t bytes, unsigned permissions) noexcept {
   if (exceeds_file_limit(bytes)) return EFBIG;
-  if (::fchmod(descriptor, permissions) != 0) return errno;
+  if (::fchmod(descriptor, static_cast<mode_t>(permissions)) != 0) return errno;
   return ::ftruncate(descriptor, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
 }
 

@@ -143,7 +143,7 @@ int furnish_file(int descriptor, const object_prologue& prologue, unsigned permi
 int furnish_memory(const stored_object& made, unsigned permissions) noexcept {
   const object_prologue& prologue = made.prologue;
   if (exceeds_file_limit(sizeof prologue)) return EFBIG;
-  if (::fchmod(made.anchor.get(), permissions) != 0) return errno;
+  if (::fchmod(made.anchor.get(), static_cast<mode_t>(permissions)) != 0) return errno;
   if (const int refused = write_prologue(made.anchor.get(), prologue); refused != 0) return refused;
   const int memory = made.memory.get();
   if (const int refused = give_size(memory, prologue.first_step_bytes, permissions); refused != 0)
