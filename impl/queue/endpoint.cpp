@@ -297,18 +297,22 @@ endpoint endpoint::attach(const queue_view& queue, endpoint_role role, std::uint
   const participant_id me = queue.who->self();
   const auto kind = static_cast<queue_kind>(queue.head->kind);
   participant_id living;
+  // First what is free, then what the dead have settled, last what can be inherited.
   for (int attempt = 0; attempt < 3; ++attempt) {
     for (std::uint32_t i = first; i < last; ++i) {
       const auto control = shared(queue.slots[i].control);
       std::uint64_t seen = control.load(std::memory_order_acquire);  // detach
       const bool used = role_of(seen) != endpoint_role::none;
+      bool inherits = false;
       if (used) {
         if (attempt == 0) continue;
         if (!owner_is_gone(queue, seen)) {
           living = owner_of(seen);
           continue;
         }
-        if (resolve != nullptr && !resolve(queue, i, seen)) continue;
+        verdict found = resolve == nullptr ? verdict::settled : resolve(queue, i, seen);
+        inherits = found == verdict::inheritable;
+        if (found == verdict::not_yet || (inherits && attempt < 2)) continue;
       }
       const std::uint64_t mine = pack_control(me, generation_of(seen) + 1, role);
       // Acquire: pairs with detach. Release: what resolve mended comes before.
@@ -320,8 +324,9 @@ endpoint endpoint::attach(const queue_view& queue, endpoint_role role, std::uint
       made.took_over_ = used;
       shared(slot.bell).store(0,
                               std::memory_order_relaxed);  // published by its next owner's arming
+      made.inherited_ = inherits;
       // Release: whoever sees 0 here may conclude that nothing is under way.
-      shared(slot.intent).store(0, std::memory_order_release);
+      if (!inherits) shared(slot.intent).store(0, std::memory_order_release);
       return made;
     }
   }
@@ -342,7 +347,8 @@ endpoint::endpoint(endpoint&& other) noexcept
       mark_value_(other.mark_value_),
       control_(other.control_),
       index_(other.index_),
-      took_over_(other.took_over_) {}
+      took_over_(other.took_over_),
+      inherited_(other.inherited_) {}
 
 endpoint& endpoint::operator=(endpoint&& other) noexcept {
   if (this != &other) {
@@ -353,6 +359,7 @@ endpoint& endpoint::operator=(endpoint&& other) noexcept {
     control_ = other.control_;
     index_ = other.index_;
     took_over_ = other.took_over_;
+    inherited_ = other.inherited_;
   }
   return *this;
 }
@@ -367,9 +374,13 @@ void endpoint::detach() noexcept {
   mark_ = nullptr;
   if (queue.head == nullptr || !was_usable) return;
   endpoint_slot& slot = queue.slots[index_];
-  shared(slot.bell).store(0, std::memory_order_relaxed);    // published by control
-  shared(slot.intent).store(0, std::memory_order_relaxed);  // published by control
-  const std::uint64_t free = std::uint64_t{generation_of(control_)} << 5;
+  shared(slot.bell).store(0, std::memory_order_relaxed);  // published by control
+  std::uint64_t free = std::uint64_t{generation_of(control_)} << 5;
+  if (inherited_) {
+    free |= static_cast<std::uint64_t>(role());  // nobody's, as if its owner had left
+  } else {
+    shared(slot.intent).store(0, std::memory_order_relaxed);  // published by control
+  }
   std::uint64_t seen = control_;
   // Release: pairs with attach. Nothing of the block is touched after it.
   if (shared(slot.control)

@@ -3,8 +3,8 @@
 //
 // Representation of the segment's header, after the platform's prologue:
 //
-//   256     264       268        272         280          288      290     512
-//   | magic | version | lifetime | directory | pinned at  | flags | zero  | the heap ...
+//   256     264       268        272         280         288            296
+//   | magic | version | lifetime | directory | pinned at | participants | zero ... | the heap
 //
 // All but the lifetime is written before anybody else sees the segment, and never changed.
 //
@@ -38,9 +38,9 @@ struct segment_header {
   std::uint32_t version = 0;
   std::uint32_t lifetime = 0;  // enum lifetime; anybody may change it
   std::uint64_t directory_at = 0;
-  std::uint64_t pinned_at = 0;  // the object's first byte, everywhere; 0: anywhere
-  std::uint8_t permissions = 0;
-  std::uint8_t zero[223]{};
+  std::uint64_t pinned_at = 0;        // the object's first byte, everywhere; 0: anywhere
+  std::uint64_t participants_at = 0;  // the heap's table, from the object's first byte
+  std::uint8_t zero[216]{};
 };
 static_assert(sizeof(segment_header) == 256 && std::is_standard_layout_v<segment_header>);
 static_assert(offsetof(segment_header, lifetime) == 12 &&

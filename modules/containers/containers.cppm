@@ -1,5 +1,6 @@
 // ipcpp.containers - containers that live in a segment, of our own.
 //
+//   :concurrent_map    for many processes at once, without a lock around it
 //   :string            basic_string, string, ...          :hash            the same in every process
 //
 // A container holds its allocator and offsets, and nothing else that a process could mistake: the
@@ -17,3 +18,18 @@ export import :hash;
 export import :string_storage;
 export import :string;
 export import :string_operators;
+export import :links;
+export import :sequence_support;
+export import :vector;
+export import :list;
+export import :forward_list;
+export import :node_handle;
+export import :hash_table;
+export import :unordered_map;
+export import :unordered_set;
+export import :functors;
+export import :search_tree;
+export import :map;
+export import :set;
+export import :concurrent_map_core;
+export import :concurrent_map;

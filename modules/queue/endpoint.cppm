@@ -200,10 +200,15 @@ export [[noreturn]] void refuse_closed(queue_kind kind, queue_state state);
 
 export class endpoint {
  public:
-  // Deals with what the dead owner of `slot`, `control` at that time, left behind. false: not yet
-  // possible, leave the slot alone. Idempotent; several may be at it at once.
-  using resolve_function = bool (*)(const queue_view& queue, std::uint32_t slot,
-                                    std::uint64_t control) noexcept;
+  // Deals with what the dead owner of `slot`, `control` at that time, left behind. Idempotent;
+  // several may be at it at once.
+  enum class verdict : std::uint8_t {
+    settled,      // the slot may be taken, its intent is cleared
+    not_yet,      // leave it alone
+    inheritable,  // it may be taken with its intent, if no other can be had
+  };
+  using resolve_function = verdict (*)(const queue_view& queue, std::uint32_t slot,
+                                       std::uint64_t control) noexcept;
 
   // Takes one of the slots [first, last), joining the participants of the heap if necessary.
   // Throws limit_reached (all in use by the living, or by dead ones that cannot be resolved yet).
@@ -214,7 +219,7 @@ export class endpoint {
   endpoint() noexcept = default;
   endpoint(endpoint&& other) noexcept;
   endpoint& operator=(endpoint&& other) noexcept;
-  // Detaches. intent has to be clear (or harmless) by then.
+  // Detaches. With an inherited intent that is not settled the slot is left as if we had died.
   ~endpoint();
   void detach() noexcept;
 
@@ -238,6 +243,9 @@ export class endpoint {
   [[nodiscard]] endpoint_role role() const noexcept { return role_of(control_); }
   // The slot's last owner died with it, and did not detach.
   [[nodiscard]] bool took_over() const noexcept { return took_over_; }
+  // It left an intent, which is ours now.
+  [[nodiscard]] bool inherited() const noexcept { return inherited_; }
+  void inheritance_settled() noexcept { inherited_ = false; }
 
  private:
   queue_view view_;
@@ -246,6 +254,7 @@ export class endpoint {
   std::uint64_t control_ = 0;
   std::uint32_t index_ = 0;
   bool took_over_ = false;
+  bool inherited_ = false;
 };
 
 }  // namespace ipcpp::detail

@@ -4,9 +4,11 @@ set(segment_interfaces
   modules/segment/type_description.cppm)
 set(segment_internal
   impl/segment/directory.cppm
+  impl/segment/ledger.cppm
   impl/segment/state.cppm)
 set(segment_bodies
   impl/segment/attach.cpp
   impl/segment/segment.cpp
   impl/segment/directory.cpp
+  impl/segment/ledger.cpp
   impl/segment/type_difference.cpp)

@@ -6,7 +6,9 @@
 // be removed while somebody may still look up addresses within it.
 module;
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 export module ipcpp.sync:address_map;
 
@@ -33,12 +35,28 @@ export class address_map {
   void remove(const void* begin) noexcept;
   // The owner of the range that holds `address`, nullptr if none does.
   [[nodiscard]] mapped_place* find(const void* address) const noexcept;
+  // How many ranges were removed so far: while it stays the same, what find() said holds.
+  [[nodiscard]] static std::uint64_t removals() noexcept {
+    return removals_.load(std::memory_order_acquire);  // pairs with remove
+  }
+
+  // A range, and a number that no other range of this process ever had.
+  struct range {
+    mapped_place* owner = nullptr;
+    std::uintptr_t begin = 0;
+    std::size_t bytes = 0;
+    std::uint64_t serial = 0;
+  };
+  // owner is nullptr if no range holds `address`.
+  [[nodiscard]] range range_of(const void* address) const noexcept;
 
   address_map(const address_map&) = delete;
   address_map& operator=(const address_map&) = delete;
 
  private:
   address_map() noexcept = default;
+
+  static inline constinit std::atomic<std::uint64_t> removals_{0};
 };
 
 }  // namespace ipcpp

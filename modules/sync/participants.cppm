@@ -43,6 +43,10 @@ import ipcpp.platform;
 
 namespace ipcpp {
 
+namespace detail {
+struct roster;
+}
+
 // Fixed when a table is made. Each process or handle costs 128 bytes.
 export struct participant_limits {
   std::uint32_t processes = 64;
@@ -191,6 +195,7 @@ export class participants {
   }
 
  private:
+  friend struct detail::roster;
   struct state;
   explicit participants(state* self) noexcept : self_(self) {}
   [[nodiscard]] participant_info info_of(std::uint32_t slot) const noexcept;

@@ -88,16 +88,15 @@ file_handle reopen_memory(int descriptor, access mode, object_id id) noexcept {
   }
 }
 
-file_handle open_unnamed_file() noexcept {
-  try {
-    file_handle file(::open(directory().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    // What kernels and file systems without O_TMPFILE make of its bits.
-    if (!file && (errno == EISDIR || errno == EINVAL)) errno = EOPNOTSUPP;
-    return file;
-  } catch (const std::bad_alloc&) {
-    errno = ENOMEM;
-    return {};
-  }
+bool files_can_be_objects() noexcept {
+  return true;
+}
+
+file_handle open_unnamed_file(const std::string& directory) noexcept {
+  file_handle file(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  // What kernels and file systems without O_TMPFILE make of its bits.
+  if (!file && (errno == EISDIR || errno == EINVAL)) errno = EOPNOTSUPP;
+  return file;
 }
 
 int name_unnamed_file(int descriptor, const std::string& path) noexcept {
@@ -171,6 +170,10 @@ void forget_wiped(void*) noexcept {}  // the mark goes with the mapping
 
 void keep_out_of_core_dumps(void* start, std::size_t bytes) noexcept {
   (void)::madvise(start, bytes, MADV_DONTDUMP);
+}
+
+bool advise_huge_pages(void* start, std::size_t bytes) noexcept {
+  return ::madvise(start, bytes, MADV_HUGEPAGE) == 0;
 }
 
 }  // namespace ipcpp::platform::posix

@@ -90,7 +90,13 @@ file_handle reopen_memory(int descriptor, access mode, object_id id) noexcept {
   return if_same(open_memory(id, 0, mode == access::read_write ? O_RDWR : O_RDONLY, 0), descriptor);
 }
 
-file_handle open_unnamed_file() noexcept {
+// Whether a mapping that reaches beyond its file's end follows the file's growth, no document of
+// Apple's says.
+bool files_can_be_objects() noexcept {
+  return false;
+}
+
+file_handle open_unnamed_file(const std::string&) noexcept {
   errno = EOPNOTSUPP;
   return {};
 }
@@ -149,5 +155,9 @@ std::uint64_t give_back_range(int, std::uint64_t, std::uint64_t) noexcept {
 
 // Core dumps are off unless somebody turns them on, and there is no such advice.
 void keep_out_of_core_dumps(void*, std::size_t) noexcept {}
+
+bool advise_huge_pages(void*, std::size_t) noexcept {
+  return false;
+}
 
 }  // namespace ipcpp::platform::posix

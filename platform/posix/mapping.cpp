@@ -261,6 +261,10 @@ bool mapping::adopt(std::size_t end) noexcept {
   return true;
 }
 
+bool mapping::prefer_huge_pages() noexcept {
+  return posix::advise_huge_pages(base_, capacity());
+}
+
 std::size_t mapping::backed_bytes() const noexcept {
   struct stat facts{};
   if (stepped() || ::fstat(object_.native_handle(), &facts) != 0) return capacity();

@@ -203,22 +203,21 @@ stored_object create_hidden(object_prologue prologue, unsigned permissions, bool
 
 // Is there anything of growth step `step`?
 bool step_exists(object_id id, std::uint32_t step, bool registry_names) {
-  if (!registry_names) return ::access(step_path(id, step).c_str(), F_OK) == 0;
-  const file_handle memory = open_memory(id, step, O_RDONLY, 0);
-  return memory || errno != ENOENT;
+  const file_handle found = open_step(id, step, registry_names, O_RDONLY, 0);
+  return found || errno != ENOENT;
 }
 
 void remove_step(object_id id, std::uint32_t step, bool registry_names) {
   if (registry_names) {
     (void)remove_memory(id, step);
   } else {
-    ::unlink(step_path(id, step).c_str());
+    ::unlink(step_path(id, step, false).c_str());
   }
 }
 
 // Does this name lead to a record that has lost its memory in a reboot? Then it is removed.
 bool removed_leftover(std::string_view name, audience who) {
-  if (!active_variant().registry_names) return false;
+  if (!active_variant().registry_names || name.starts_with('/')) return false;
   const file_handle anchor(
       ::open(public_path(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   object_prologue found{};
@@ -237,6 +236,7 @@ std::string directory() {
 }
 
 std::string public_path(std::string_view name) {
+  if (name.starts_with('/')) return std::string(name);
   return directory() + "/ipcpp." + std::string(name);
 }
 
@@ -244,8 +244,21 @@ std::string hidden_path(object_id id) {
   return directory() + "/" + std::string(hidden_prefix) + id.text();
 }
 
-std::string step_path(object_id id, std::uint32_t step) {
-  return hidden_path(id) + "." + std::to_string(step);
+std::string step_path(object_id id, std::uint32_t step, bool registry_names) {
+  return registry_names ? directory() + memory_name(id, step)
+                        : hidden_path(id) + "." + std::to_string(step);
+}
+
+file_handle open_step(object_id id, std::uint32_t step, bool registry_names, int flags,
+                      unsigned permissions) noexcept {
+  if (registry_names) return open_memory(id, step, flags, permissions);
+  try {
+    return file_handle(::open(step_path(id, step, false).c_str(), flags | O_CLOEXEC | O_NOFOLLOW,
+                              permissions));
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
+    return {};
+  }
 }
 
 std::string memory_name(object_id id, std::uint32_t step) {
@@ -270,28 +283,38 @@ std::int64_t read_memory_prologue(int descriptor, object_prologue& into) noexcep
   return sizeof into;
 }
 
-stored_object store_create(const object_prologue& prologue, audience who) {
+stored_object store_create(const object_prologue& prologue, audience who,
+                           const std::string& directory_of_file) {
   const variant kind = active_variant();
   const unsigned permissions = permissions_of(who);
-  if (kind.registry_names || prologue.how == growth::several_objects) {
+  const bool file = !directory_of_file.empty();
+  const std::string place = file ? directory_of_file : directory();
+  if (!file && (kind.registry_names || prologue.how == growth::several_objects)) {
     store_sweep_all();
     return create_hidden(prologue, permissions, kind.registry_names);
   }
   stored_object made;
   made.prologue = prologue;
-  made.anchor = open_unnamed_file();
+  made.anchor = open_unnamed_file(place);
   if (!made.anchor) {
-    if (errno == EOPNOTSUPP) return create_hidden(prologue, permissions, false);
-    refuse("a new shared object", "create a file in " + directory(), errno);
+    const int code = errno;
+    if (code == EOPNOTSUPP && !file) return create_hidden(prologue, permissions, false);
+    if (code == EOPNOTSUPP)
+      throw error(errc::not_supported, "a new file in " + place, "a file system with O_TMPFILE",
+                  system_message(code), "put it elsewhere: ext4, xfs, btrfs and tmpfs have it",
+                  code);
+    if (file && (code == ENOENT || code == ENOTDIR))
+      throw error(errc::not_found, "a new file in " + place, "a directory", system_message(code),
+                  "make it first", code);
+    refuse("a new shared object", "create a file in " + place, code);
   }
   int refused = try_lock(made.anchor.get(), users_byte, lock_kind::shared);
   if (refused == 0) refused = furnish_file(made.anchor.get(), prologue, permissions);
-  if (refused != 0) refuse("a new shared object", "furnish its file in " + directory(), refused);
+  if (refused != 0) refuse("a new shared object", "furnish its file in " + place, refused);
   return made;
 }
 
 void store_publish(const stored_object& object, std::string_view name) {
-  check_name(name);
   const std::string path = public_path(name);
   const auto give = [&] {
     if (!object.hidden) return name_unnamed_file(object.anchor.get(), path);
@@ -300,13 +323,13 @@ void store_publish(const stored_object& object, std::string_view name) {
   int refused = give();
   if (refused == EEXIST && removed_leftover(name, audience::owner)) refused = give();
   if (refused == EEXIST)
-    throw error(errc::already_exists, described(name), "no object of that name in " + directory(),
+    throw error(errc::already_exists, described(name),
+                name.starts_with('/') ? "no file there" : "no object of that name in " + directory(),
                 "one", "open it, or choose another name", refused);
   if (refused != 0) refuse(described(name), "give it its name", refused);
 }
 
 stored_object store_open(std::string_view name, access mode, audience who) {
-  check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
   const int flags =
@@ -327,6 +350,7 @@ stored_object store_open(std::string_view name, access mode, audience who) {
         there.st_ino == here.st_ino) {
       found.prologue = read_prologue(found.anchor.get(), object);
       const object_id id = id_of(found.prologue);
+      if (name.starts_with('/')) return found;
       found.hidden = here.st_nlink > 1;
       const bool stepped = found.prologue.how == growth::several_objects;
       if (stepped != active_variant().several_objects)
@@ -359,7 +383,6 @@ stored_object store_open(std::string_view name, access mode, audience who) {
 }
 
 bool store_remove(std::string_view name, audience who, bool only_unused, const object_id* only) {
-  check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
   for (;;) {
@@ -383,7 +406,7 @@ bool store_remove(std::string_view name, audience who, bool only_unused, const o
       refuse(object, "remove its name", errno);
     }
     anchor = {};
-    if (readable) store_sweep(id_of(found));
+    if (readable && !name.starts_with('/')) store_sweep(id_of(found));
     return true;
   }
 }

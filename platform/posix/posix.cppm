@@ -131,14 +131,19 @@ struct stored_object {
 [[nodiscard]] std::string directory();
 [[nodiscard]] std::string public_path(std::string_view name);
 [[nodiscard]] std::string hidden_path(object_id id);
-// A growth step without registry names.
-[[nodiscard]] std::string step_path(object_id id, std::uint32_t step);
+// A growth step where it is a file: always without registry names, never with them on macOS.
+[[nodiscard]] std::string step_path(object_id id, std::uint32_t step, bool registry_names);
 // "/i<id><kk>", with registry names.
 [[nodiscard]] std::string memory_name(object_id id, std::uint32_t step);
+// A growth step, whatever it is. Empty and errno on refusal.
+[[nodiscard]] file_handle open_step(object_id id, std::uint32_t step, bool registry_names, int flags,
+                                    unsigned permissions) noexcept;
 
-// A complete object without a public name. Throws std::bad_alloc when memory is refused,
-// ipcpp::error otherwise.
-[[nodiscard]] stored_object store_create(const object_prologue& prologue, audience who);
+// A complete object without a public name; with `directory`, a file there to be. Throws
+// std::bad_alloc when memory is refused, ipcpp::error otherwise. In all of these a name that begins
+// with a slash is a file's path.
+[[nodiscard]] stored_object store_create(const object_prologue& prologue, audience who,
+                                         const std::string& directory = {});
 // Throws already_exists. The name appears in one step, or not at all.
 void store_publish(const stored_object& object, std::string_view name);
 [[nodiscard]] stored_object store_open(std::string_view name, access mode, audience who);
@@ -155,6 +160,11 @@ void store_sweep_all() noexcept;
 // refusal.
 [[nodiscard]] file_handle store_open_step(object_id id, std::uint32_t step, std::uint64_t bytes,
                                           access mode, bool create, unsigned permissions) noexcept;
+
+// Passes a descriptor over a connected Unix socket, with one byte of data. 0 or errno; ENOMSG: what
+// came was something else, or the end.
+[[nodiscard]] int send_descriptor(int socket, int descriptor) noexcept;
+[[nodiscard]] int receive_descriptor(int socket, int& descriptor) noexcept;
 
 // Reads the prologue from what holds an object's memory. How many bytes of it there were, or -1 and
 // errno.
@@ -179,8 +189,10 @@ void store_sweep_all() noexcept;
 [[nodiscard]] file_handle reopen(int descriptor, access mode, const std::string& path) noexcept;
 [[nodiscard]] file_handle reopen_memory(int descriptor, access mode, object_id id) noexcept;
 
-// A file in directory() that has no name yet, and giving it one. EOPNOTSUPP: not here.
-[[nodiscard]] file_handle open_unnamed_file() noexcept;
+// Can a file be an object? It has to grow while it is mapped.
+[[nodiscard]] bool files_can_be_objects() noexcept;
+// A file that has no name yet, and giving it one. EOPNOTSUPP: not here.
+[[nodiscard]] file_handle open_unnamed_file(const std::string& directory) noexcept;
 [[nodiscard]] int name_unnamed_file(int descriptor, const std::string& path) noexcept;
 
 // Memory under memory_name(id, step). `flags` as for open; close-on-exec is implied.
@@ -207,5 +219,7 @@ void wake_all(std::uint32_t& word) noexcept;
 [[nodiscard]] int wipe_in_children(void* pages, std::size_t bytes) noexcept;
 void forget_wiped(void* pages) noexcept;
 void keep_out_of_core_dumps(void* start, std::size_t bytes) noexcept;
+// false: there are none for it.
+[[nodiscard]] bool advise_huge_pages(void* start, std::size_t bytes) noexcept;
 
 }  // namespace ipcpp::platform::posix

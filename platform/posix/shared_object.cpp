@@ -100,30 +100,65 @@ int shared_object::checked(bool memory) const noexcept {
   }
 }
 
+namespace {
+
+void check_files(std::string_view path) {
+  if (posix::files_can_be_objects()) return;
+  throw error(errc::not_supported, "file '" + std::string(path) + "'",
+              "a system where a file can be shared memory that grows", "macOS",
+              "use a name instead of a path");
+}
+
+}  // namespace
+
 shared_object shared_object::create(const object_options& options) {
+  if (!options.directory.empty()) check_files(options.directory);
   const std::size_t capacity =
       options.capacity_bytes == 0 ? default_capacity() : rounded_capacity(options.capacity_bytes);
-  const bool stepped = posix::active_variant().several_objects;
+  const bool stepped = posix::active_variant().several_objects && options.directory.empty();
   const object_prologue prologue = make_prologue(
       fresh_object_id(), capacity, stepped ? growth::several_objects : growth::one_object,
       stepped ? capacity_unit : 0);
-  return shared_object(posix::store_create(prologue, options.who), access::read_write, {});
+  return shared_object(posix::store_create(prologue, options.who, options.directory), access::read_write, {});
 }
 
 void shared_object::publish(std::string_view name) {
+  check_name(name);
   posix::store_publish(stored_, name);
   name_ = name;
 }
 
+void shared_object::publish_file(std::string_view path) {
+  check_files(path);
+  std::string kept = checked_path(path);
+  posix::store_publish(stored_, kept);
+  name_ = std::move(kept);
+}
+
+shared_object shared_object::open_file(std::string_view path, access mode, audience who) {
+  check_files(path);
+  std::string kept = checked_path(path);
+  posix::stored_object stored = posix::store_open(kept, mode, who);
+  return shared_object(std::move(stored), mode, std::move(kept));
+}
+
+bool shared_object::remove_file(std::string_view path, audience who) {
+  check_files(path);
+  return posix::store_remove(checked_path(path), who, false);
+}
+
 shared_object shared_object::open(std::string_view name, access mode, audience who) {
+  check_name(name);
   return shared_object(posix::store_open(name, mode, who), mode, std::string(name));
 }
 
 bool shared_object::remove(std::string_view name, audience who) {
+  check_name(name);
   return posix::store_remove(name, who, false);
 }
 
 bool shared_object::remove_if_unused(std::string_view name, audience who, const object_id* only) {
+  check_name(name);
   return posix::store_remove(name, who, true, only);
 }
 
@@ -155,6 +190,23 @@ shared_object shared_object::from_handle(native_handle_type received, access mod
       refused != 0)
     throw system_error_of(object, "lock it", refused);
   return shared_object(std::move(stored), mode, {});
+}
+
+void shared_object::send(int socket) const {
+  const int mine = checked(true);
+  if (mine < 0) throw system_error_of(describe(), "find its own descriptor", EBADF);
+  if (const int refused = posix::send_descriptor(socket, mine); refused != 0)
+    throw system_error_of(describe(), "send it over a socket", refused);
+}
+
+int shared_object::receive(int socket) {
+  int received = -1;
+  const int refused = posix::receive_descriptor(socket, received);
+  if (refused == ENOMSG)
+    throw error(errc::not_found, "a socket", "a shared object sent by ipcpp",
+                "other data, or the end", "send one with segment::send_handle", refused);
+  if (refused != 0) throw system_error_of("a socket", "receive a shared object", refused);
+  return received;
 }
 
 bool shared_object::reachable() const noexcept {

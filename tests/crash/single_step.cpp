@@ -33,10 +33,11 @@ class victim {
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
-      ::raise(SIGSTOP);
       int status = 0;
       try {
+        played.before();
+        ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+        ::raise(SIGSTOP);
         played.operation();
       } catch (const std::exception& e) {
         std::fprintf(stderr, "victim: %s\n", e.what());
@@ -141,12 +142,6 @@ std::string why_not() {
 
 namespace {
 
-// A place in the operation to kill at: after so many system calls, then so many instructions.
-struct place_to_die {
-  std::size_t system_calls;
-  std::size_t instructions;
-};
-
 // Walks through the whole operation once, instruction by instruction, and notes where to kill.
 std::vector<place_to_die> scout(const scene& played, bool everywhere, report& result) {
   played.prepare();
@@ -189,6 +184,19 @@ bool reach(victim& dying, const place_to_die& place) {
 
 }  // namespace
 
+std::vector<place_to_die> places_of(const scene& played) {
+  const one_processor pinned;
+  report result;
+  return scout(played, test::prove_in_full(), result);
+}
+
+bool kill_at(const scene& played, place_to_die place) {
+  victim dying(played);
+  const bool finished = reach(dying, place);
+  dying.kill();
+  return finished;
+}
+
 report kill_everywhere(const scene& played) {
   const bool everywhere = test::prove_in_full();
   const one_processor pinned;
@@ -219,6 +227,14 @@ report kill_everywhere(const scene& played) {
 }
 
 #else
+
+std::vector<place_to_die> places_of(const scene&) {
+  throw std::runtime_error(why_not());
+}
+
+bool kill_at(const scene&, place_to_die) {
+  throw std::runtime_error(why_not());
+}
 
 report kill_everywhere(const scene&) {
   throw std::runtime_error(why_not());

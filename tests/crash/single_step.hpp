@@ -21,6 +21,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace crash {
 
@@ -28,6 +29,7 @@ struct scene {
   std::string name;
   std::function<void()> prepare;                // before each round
   std::function<void()> operation;              // in the victim
+  std::function<void()> before = [] {};         // in the victim, before it may die
   std::function<void()> while_stopped = [] {};  // the victim is stopped somewhere in it
   std::function<void(bool finished)> check;     // the victim is dead; had it finished?
   // Shared bytes the operation may change; looked up each round. Empty: it changes none, only
@@ -44,6 +46,16 @@ struct report {
 
 // "" where it can be done, else the reason why not (no ptrace, sanitizers, another processor).
 std::string why_not();
+
+// One place in an operation: after so many system calls, then so many instructions.
+struct place_to_die {
+  std::size_t system_calls;
+  std::size_t instructions;
+};
+// Where kill_everywhere would kill. Plays the scene once.
+std::vector<place_to_die> places_of(const scene& played);
+// A victim of the scene dies there; prepare() and check() are the caller's. true: it had finished.
+bool kill_at(const scene& played, place_to_die place);
 
 // Prints the report. Throws std::runtime_error if the victim ends in another way than it should.
 report kill_everywhere(const scene& played);
