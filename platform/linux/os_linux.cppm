@@ -5,6 +5,7 @@
 //   shared_object   a file in /dev/shm (or IPCPP_DIRECTORY), see :posix
 //   commit          fallocate: what it granted is there; what it refused is no SIGBUS later
 //   parking_slot    a futex on the cell
+//   doorbell        a socket with an abstract name and a timer, in one epoll
 //   life_hold       an open-file-description lock whose description only a VMA refers to. The VMA
 //                   goes with the last thread of the process and with exec; no close(),
 //                   close_range() or daemon() can drop it; and since the VMA is MADV_DONTFORK, no
@@ -22,6 +23,35 @@ import :posix_objects;
 import :terms;
 
 namespace ipcpp::platform {
+
+export class doorbell {
+ public:
+  using native_handle_type = int;
+
+  [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
+  static void ring(const object_id& of, std::uint32_t number) noexcept;
+
+  doorbell(doorbell&& other) noexcept
+      : socket_(std::exchange(other.socket_, -1)),
+        timer_(std::exchange(other.timer_, -1)),
+        both_(std::exchange(other.both_, -1)) {}
+  doorbell& operator=(doorbell&& other) noexcept {
+    std::swap(socket_, other.socket_);
+    std::swap(timer_, other.timer_);
+    std::swap(both_, other.both_);
+    return *this;
+  }
+  ~doorbell();
+
+  [[nodiscard]] native_handle_type native_handle() const noexcept { return both_; }
+  void answer() noexcept;
+
+ private:
+  doorbell() noexcept = default;
+  int socket_ = -1;
+  int timer_ = -1;
+  int both_ = -1;
+};
 
 export class life_hold {
  public:

@@ -10,6 +10,8 @@
 //                   swap: macOS refuses no page of it later. adopt() maps the missing steps.
 //   release         gives nothing back: pages that others map cannot be discarded
 //   parking_slot    os_sync_wait_on_address, shared (14.4 or newer), else __ulock_wait2
+//   doorbell        a notification of notify(3), whose names are the system's and go with their
+//                   processes, and a timer, in one kqueue
 //   life_hold       an open-file-description lock whose description is referred to twice:
 //                   by a descriptor    closed with the last thread of the process, at exec, by stray
 //                                      close() calls; not inherited (O_CLOFORK)
@@ -34,6 +36,36 @@ import :posix_objects;
 import :terms;
 
 namespace ipcpp::platform {
+
+export class doorbell {
+ public:
+  using native_handle_type = int;  // of a kqueue, which a kqueue, poll and select can wait for
+
+  [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
+  static void ring(const object_id& of, std::uint32_t number) noexcept;
+
+  doorbell(doorbell&& other) noexcept { *this = std::move(other); }
+  doorbell& operator=(doorbell&& other) noexcept {
+    std::swap(registered_, other.registered_);
+    std::swap(token_, other.token_);
+    std::swap(rung_, other.rung_);
+    std::swap(both_, other.both_);
+    std::swap(incarnation_, other.incarnation_);
+    return *this;
+  }
+  ~doorbell();
+
+  [[nodiscard]] native_handle_type native_handle() const noexcept { return both_; }
+  void answer() noexcept;
+
+ private:
+  doorbell() noexcept = default;
+  bool registered_ = false;
+  int token_ = 0;
+  int rung_ = -1;  // belongs to the token
+  int both_ = -1;
+  std::uint64_t incarnation_ = 0;
+};
 
 export class life_hold {
  public:

@@ -253,8 +253,8 @@ file_handle open_step(object_id id, std::uint32_t step, bool registry_names, int
                       unsigned permissions) noexcept {
   if (registry_names) return open_memory(id, step, flags, permissions);
   try {
-    return file_handle(::open(step_path(id, step, false).c_str(), flags | O_CLOEXEC | O_NOFOLLOW,
-                              permissions));
+    return file_handle(
+        ::open(step_path(id, step, false).c_str(), flags | O_CLOEXEC | O_NOFOLLOW, permissions));
   } catch (const std::bad_alloc&) {
     errno = ENOMEM;
     return {};
@@ -323,9 +323,10 @@ void store_publish(const stored_object& object, std::string_view name) {
   int refused = give();
   if (refused == EEXIST && removed_leftover(name, audience::owner)) refused = give();
   if (refused == EEXIST)
-    throw error(errc::already_exists, described(name),
-                name.starts_with('/') ? "no file there" : "no object of that name in " + directory(),
-                "one", "open it, or choose another name", refused);
+    throw error(
+        errc::already_exists, described(name),
+        name.starts_with('/') ? "no file there" : "no object of that name in " + directory(), "one",
+        "open it, or choose another name", refused);
   if (refused != 0) refuse(described(name), "give it its name", refused);
 }
 
@@ -456,10 +457,7 @@ file_handle store_open_step(object_id id, std::uint32_t step, std::uint64_t byte
                             bool create, unsigned permissions) noexcept {
   try {
     const int flags = (mode == access::read_write ? O_RDWR : O_RDONLY) | (create ? O_CREAT : 0);
-    file_handle file = active_variant().registry_names
-                           ? open_memory(id, step, flags, permissions)
-                           : file_handle(::open(step_path(id, step).c_str(),
-                                                flags | O_CLOEXEC | O_NOFOLLOW, 0600));
+    file_handle file = open_step(id, step, active_variant().registry_names, flags, permissions);
     if (!file) return {};
     // Whoever finds the step empty gives it its one size: the creator may have died before it
     // could.

@@ -136,8 +136,8 @@ struct stored_object {
 // "/i<id><kk>", with registry names.
 [[nodiscard]] std::string memory_name(object_id id, std::uint32_t step);
 // A growth step, whatever it is. Empty and errno on refusal.
-[[nodiscard]] file_handle open_step(object_id id, std::uint32_t step, bool registry_names, int flags,
-                                    unsigned permissions) noexcept;
+[[nodiscard]] file_handle open_step(object_id id, std::uint32_t step, bool registry_names,
+                                    int flags, unsigned permissions) noexcept;
 
 // A complete object without a public name; with `directory`, a file there to be. Throws
 // std::bad_alloc when memory is refused, ipcpp::error otherwise. In all of these a name that begins

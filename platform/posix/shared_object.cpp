@@ -119,7 +119,8 @@ shared_object shared_object::create(const object_options& options) {
   const object_prologue prologue = make_prologue(
       fresh_object_id(), capacity, stepped ? growth::several_objects : growth::one_object,
       stepped ? capacity_unit : 0);
-  return shared_object(posix::store_create(prologue, options.who, options.directory), access::read_write, {});
+  return shared_object(posix::store_create(prologue, options.who, options.directory),
+                       access::read_write, {});
 }
 
 void shared_object::publish(std::string_view name) {

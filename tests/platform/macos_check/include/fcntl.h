@@ -16,6 +16,7 @@
 #define O_CLOEXEC 0x01000000
 #define F_GETFD 1
 #define F_SETFD 2
+#define F_SETFL 4
 #define F_SETLK 8
 #define FD_CLOEXEC 1
 #define F_RDLCK 1
