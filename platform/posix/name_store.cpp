@@ -149,6 +149,13 @@ int furnish_memory(const stored_object& made, unsigned permissions) noexcept {
   if (const int refused = give_size(memory, prologue.first_step_bytes, permissions); refused != 0)
     return refused;
   if (const int refused = allocate_range(memory, 0, page_bytes()); refused != 0) return refused;
+  // On BSDs a new file gets its directory's group: the record is to have that of the memory.
+  struct stat of_memory{};
+  struct stat of_record{};
+  if (::fstat(memory, &of_memory) != 0 || ::fstat(made.anchor.get(), &of_record) != 0) return errno;
+  if (of_memory.st_gid != of_record.st_gid &&
+      ::fchown(made.anchor.get(), static_cast<uid_t>(-1), of_memory.st_gid) != 0)
+    return errno;
   return write_memory_prologue(memory, prologue);
 }
 
