@@ -1,4 +1,4 @@
-// Bodies of mapping on Linux: one reservation, its private page, and growth in either way.
+// Bodies of mapping on Linux and macOS: one reservation, its private page, and growth in either way.
 //
 // Crash story of growing. One object: fallocate grants page by page; what a process granted before
 // it died is committed memory nobody knows of yet, and granting it again is harmless. Several
@@ -16,7 +16,6 @@ module;
 #include <string>
 #include <string_view>
 #include <utility>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -66,14 +65,18 @@ std::byte* reserve(const std::string& object, std::size_t capacity, void* at) {
   const std::size_t area = area_bytes();
   const std::size_t alignment = base_alignment(capacity);
   constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+#if defined(MAP_FIXED_NOREPLACE)
+  constexpr int exactly = MAP_FIXED_NOREPLACE;
+#else
+  constexpr int exactly = 0;  // a free address that is wished for is the one that is given
+#endif
   if (at != nullptr) {
     auto* const base = static_cast<std::byte*>(at);
     if (align_up(base, alignment) != base)
       throw error(errc::invalid_argument, object,
                   "an address aligned to " + std::to_string(alignment), "one that is not",
                   "take the address another process got");
-    void* const got =
-        ::mmap(base - area, capacity + area, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+    void* const got = ::mmap(base - area, capacity + area, PROT_NONE, flags | exactly, -1, 0);
     if (got == MAP_FAILED)
       no_room(object, capacity, "the address taken or refused: " + system_message(errno), errno);
     if (got != base - area) {  // kernels before 4.17 take the address as a hint
@@ -108,9 +111,11 @@ mapping mapping::map(shared_object object, void* at) {
   if (::mmap(base - area, area, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
              0) == MAP_FAILED)
     throw std::bad_alloc();
-  if (::madvise(base - area, area, MADV_WIPEONFORK) != 0)
-    throw error(errc::not_supported, name, "a kernel with MADV_WIPEONFORK", system_message(errno),
-                "use Linux 4.14 or newer", errno);
+  if (const int refused = posix::wipe_in_children(base - area, area); refused != 0) {
+    if (refused == ENOMEM) throw std::bad_alloc();
+    throw error(errc::not_supported, name, "pages that a forked child does not inherit",
+                system_message(refused), "use Linux 4.14 or newer", refused);
+  }
   const object_prologue& prologue = made.object_.stored_.prologue;
   const std::size_t first =
       made.stepped() ? extent_of(0, prologue.first_step_bytes, capacity).end : capacity;
@@ -123,7 +128,7 @@ mapping mapping::map(shared_object object, void* at) {
   }
   // A core dump would otherwise write the whole capacity of an unnamed object, and keep its owner
   // alive meanwhile.
-  (void)::madvise(base, capacity, MADV_DONTDUMP);
+  posix::keep_out_of_core_dumps(base, capacity);
   return made;
 }
 
@@ -140,7 +145,9 @@ mapping& mapping::operator=(mapping&& other) noexcept {
 }
 
 mapping::~mapping() {
-  if (base_ != nullptr) ::munmap(base_ - area_bytes(), area_bytes() + capacity());
+  if (base_ == nullptr) return;
+  posix::forget_wiped(base_ - area_bytes());
+  ::munmap(base_ - area_bytes(), area_bytes() + capacity());
 }
 
 bool mapping::stepped() const noexcept {
@@ -175,7 +182,7 @@ int mapping::map_step(std::uint32_t step, bool create) noexcept {
   if (::mmap(base_ + where.begin, where.end - where.begin, protection,
              MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file.get(), 0) == MAP_FAILED)
     return errno;
-  (void)::madvise(base_ + where.begin, where.end - where.begin, MADV_DONTDUMP);
+  posix::keep_out_of_core_dumps(base_ + where.begin, where.end - where.begin);
   mapped.fetch_or(bit, std::memory_order_relaxed);
   return 0;
 }
@@ -239,12 +246,7 @@ std::size_t mapping::release(std::size_t offset, std::size_t bytes) {
                                     false, 0);
       descriptor = file.get();
     }
-    int done = -1;
-    do {
-      done = ::fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                         static_cast<off_t>(at - where.begin), static_cast<off_t>(upto - at));
-    } while (done != 0 && errno == EINTR);
-    if (done == 0) given_back += upto - at;
+    given_back += posix::give_back_range(descriptor, at - where.begin, upto - at);
     at = upto;
   }
   return given_back;
@@ -260,7 +262,7 @@ bool mapping::adopt(std::size_t end) noexcept {
 }
 
 bool mapping::prefer_huge_pages() noexcept {
-  return ::madvise(base_, capacity(), MADV_HUGEPAGE) == 0;
+  return posix::advise_huge_pages(base_, capacity());
 }
 
 std::size_t mapping::backed_bytes() const noexcept {

@@ -1,4 +1,4 @@
-// Bodies of shared_object on Linux. The names and their crash story are in posix/name_store.cpp.
+// Bodies of shared_object on Linux and macOS. The names and their crash story are in posix/name_store.cpp.
 module;
 
 #include <atomic>
@@ -58,10 +58,10 @@ shared_object::~shared_object() {
 
 void shared_object::remember_files() {
   const auto facts_of = [&](const posix::file_handle& file) {
-    struct stat facts{};
-    if (!file) return file_facts{};
-    if (::fstat(file.get(), &facts) != 0) throw system_error_of(describe(), "look at it", errno);
-    return file_facts{facts.st_dev, facts.st_ino};
+    posix::file_facts facts;
+    if (file && !posix::facts_of(file.get(), facts))
+      throw system_error_of(describe(), "look at it", errno);
+    return facts;
   };
   anchor_facts_ = facts_of(stored_.anchor);
   memory_facts_ = facts_of(stored_.memory);
@@ -72,22 +72,24 @@ std::string shared_object::describe() const {
 }
 
 int shared_object::checked(bool memory) const noexcept {
-  const bool separate = memory && memory_facts_.inode != 0;
+  const bool separate = memory && stored_.memory;
   posix::file_handle& file = separate ? stored_.memory : stored_.anchor;
-  const file_facts& expected = separate ? memory_facts_ : anchor_facts_;
+  const posix::file_facts& expected = separate ? memory_facts_ : anchor_facts_;
   const auto is_it = [&](int descriptor) {
-    struct stat now{};
-    return ::fstat(descriptor, &now) == 0 && now.st_dev == expected.device &&
-           now.st_ino == expected.inode;
+    posix::file_facts now;
+    return posix::facts_of(descriptor, now) && now == expected;
   };
   const int mine = file.get();
   if (is_it(mine)) return mine;
   try {
-    const std::string path = separate        ? posix::step_path(id(), 0, true)
-                             : name_.empty() ? posix::hidden_path(id())
-                                             : posix::public_path(name_);
-    posix::file_handle again(::open(
-        path.c_str(), (mode_ == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW));
+    const int flags = mode_ == access::read_write ? O_RDWR : O_RDONLY;
+    posix::file_handle again;
+    if (separate) {
+      again = posix::open_memory(id(), 0, flags, 0);
+    } else {
+      const std::string path = name_.empty() ? posix::hidden_path(id()) : posix::public_path(name_);
+      again = posix::file_handle(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW));
+    }
     if (!again || !is_it(again.get())) return -1;
     if (!separate && posix::try_lock(again.get(), posix::users_byte, posix::lock_kind::shared) != 0)
       return -1;
@@ -98,14 +100,27 @@ int shared_object::checked(bool memory) const noexcept {
   }
 }
 
+namespace {
+
+void check_files(std::string_view path) {
+  if (posix::files_can_be_objects()) return;
+  throw error(errc::not_supported, "file '" + std::string(path) + "'",
+              "a system where a file can be shared memory that grows", "macOS",
+              "use a name instead of a path");
+}
+
+}  // namespace
+
 shared_object shared_object::create(const object_options& options) {
+  if (!options.directory.empty()) check_files(options.directory);
   const std::size_t capacity =
       options.capacity_bytes == 0 ? default_capacity() : rounded_capacity(options.capacity_bytes);
   const bool stepped = posix::active_variant().several_objects && options.directory.empty();
   const object_prologue prologue = make_prologue(
       fresh_object_id(), capacity, stepped ? growth::several_objects : growth::one_object,
       stepped ? capacity_unit : 0);
-  return shared_object(posix::store_create(prologue, options.who, options.directory), access::read_write, {});
+  return shared_object(posix::store_create(prologue, options.who, options.directory),
+                       access::read_write, {});
 }
 
 void shared_object::publish(std::string_view name) {
@@ -115,18 +130,21 @@ void shared_object::publish(std::string_view name) {
 }
 
 void shared_object::publish_file(std::string_view path) {
+  check_files(path);
   std::string kept = checked_path(path);
   posix::store_publish(stored_, kept);
   name_ = std::move(kept);
 }
 
 shared_object shared_object::open_file(std::string_view path, access mode, audience who) {
+  check_files(path);
   std::string kept = checked_path(path);
   posix::stored_object stored = posix::store_open(kept, mode, who);
   return shared_object(std::move(stored), mode, std::move(kept));
 }
 
 bool shared_object::remove_file(std::string_view path, audience who) {
+  check_files(path);
   return posix::store_remove(checked_path(path), who, false);
 }
 
@@ -148,21 +166,24 @@ bool shared_object::remove_if_unused(std::string_view name, audience who, const 
 shared_object shared_object::from_handle(native_handle_type received, access mode) {
   const posix::file_handle theirs(received);
   const std::string object = "received descriptor " + std::to_string(received);
+  const bool registry = posix::active_variant().registry_names;
   posix::stored_object stored;
-  ssize_t bytes = ::pread(theirs.get(), &stored.prologue, sizeof stored.prologue, 0);
+  const std::int64_t bytes =
+      registry ? posix::read_memory_prologue(theirs.get(), stored.prologue)
+               : ::pread(theirs.get(), &stored.prologue, sizeof stored.prologue, 0);
   if (bytes < 0) throw system_error_of(object, "read its first bytes", errno);
   check_prologue(stored.prologue, static_cast<std::size_t>(bytes), object);
-  // A description of our own: locks must not be shared with the sender's.
-  posix::file_handle own = posix::reopen(theirs.get(), mode, {});
-  if (!own) throw system_error_of(object, "open it through /proc once more", errno);
+  // Descriptions of our own: locks must not be shared with the sender's.
   const object_id id{stored.prologue.id_high, stored.prologue.id_low};
-  if (posix::active_variant().registry_names) {
+  if (registry) {
+    stored.memory = posix::reopen_memory(theirs.get(), mode, id);
+    if (!stored.memory) throw system_error_of(object, "open it once more", errno);
     stored.anchor =
         posix::file_handle(::open(posix::hidden_path(id).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (!stored.anchor) throw system_error_of(object, "open its record", errno);
-    stored.memory = std::move(own);
   } else {
-    stored.anchor = std::move(own);
+    stored.anchor = posix::reopen(theirs.get(), mode, {});
+    if (!stored.anchor) throw system_error_of(object, "open it through /proc once more", errno);
   }
   stored.hidden = stored.prologue.how == growth::several_objects || stored.memory;
   if (const int refused =
@@ -193,24 +214,32 @@ bool shared_object::reachable() const noexcept {
   try {
     struct stat there{};
     return !name_.empty() && ::stat(posix::public_path(name_).c_str(), &there) == 0 &&
-           there.st_dev == anchor_facts_.device && there.st_ino == anchor_facts_.inode;
+           posix::file_facts{static_cast<std::uint64_t>(there.st_dev), there.st_ino} ==
+               anchor_facts_;
   } catch (const std::bad_alloc&) {
     return false;
   }
 }
 
 shared_object shared_object::again() const {
-  const auto opened = [&](bool memory, const std::string& path) {
-    const int mine = checked(memory);
-    posix::file_handle file = mine < 0 ? posix::file_handle() : posix::reopen(mine, mode_, path);
+  const auto opened = [&](posix::file_handle file, int mine) {
     if (!file) throw system_error_of(describe(), "open it once more", mine < 0 ? EBADF : errno);
     return file;
   };
   posix::stored_object copy;
   copy.prologue = stored_.prologue;
   copy.hidden = stored_.hidden;
-  copy.anchor = opened(false, name_.empty() ? posix::hidden_path(id()) : posix::public_path(name_));
-  if (stored_.memory) copy.memory = opened(true, posix::step_path(id(), 0, true));
+  // The hidden name stays as long as anybody uses the object, the public one may go any time.
+  const std::string path =
+      name_.empty() || stored_.hidden ? posix::hidden_path(id()) : posix::public_path(name_);
+  const int anchor = checked(false);
+  copy.anchor =
+      opened(anchor < 0 ? posix::file_handle() : posix::reopen(anchor, mode_, path), anchor);
+  if (stored_.memory) {
+    const int memory = checked(true);
+    copy.memory = opened(
+        memory < 0 ? posix::file_handle() : posix::reopen_memory(memory, mode_, id()), memory);
+  }
   if (const int refused =
           posix::try_lock(copy.anchor.get(), posix::users_byte, posix::lock_kind::shared);
       refused != 0)

@@ -1,7 +1,8 @@
-// Sleeping and waking: a futex on the parking cell.
+// Sleeping and waking on the parking cell, by the system's wait on an address (kernel_wait.cpp of
+// each).
 //
 // Crash story. A sleeper that dies leaves S set: the next wake-up makes one system call in vain and
-// clears it. A waker that dies between its exchange and futex_wake has moved the count already: the
+// clears it. A waker that dies between its exchange and waking has moved the count already: the
 // sleeper finds it when its slice is over. One that dies before has done nothing at all: the
 // sleeper's own predicate, looked at after each slice, must tell.
 //
@@ -11,14 +12,8 @@
 module;
 
 #include <atomic>
-#include <cerrno>
 #include <chrono>
-#include <climits>
 #include <cstdint>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 module ipcpp.platform;
 
@@ -50,14 +45,7 @@ park_outcome parking_slot::park(std::uint32_t expected, steady_time deadline) no
     if (word.compare_exchange_weak(seen, seen | sleeper, std::memory_order_acquire)) break;
   }
   const steady_time until = deadline - start < wait_slice ? deadline : start + wait_slice;
-  // Both standard libraries count steady_clock from CLOCK_MONOTONIC's origin, which
-  // FUTEX_WAIT_BITSET takes absolutely.
-  const auto ns =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(until.time_since_epoch()).count();
-  const timespec when{static_cast<time_t>(ns / 1'000'000'000),
-                      static_cast<long>(ns % 1'000'000'000)};
-  ::syscall(SYS_futex, &cell_->word, FUTEX_WAIT_BITSET, expected << 1 | sleeper, &when, nullptr,
-            FUTEX_BITSET_MATCH_ANY);
+  posix::sleep_on(cell_->word, expected << 1 | sleeper, until - start, until);
   if (word.load(std::memory_order_acquire) >> 1 != expected) return park_outcome::woken;
   return std::chrono::steady_clock::now() >= deadline ? park_outcome::deadline_passed
                                                       : park_outcome::slice_over;
@@ -69,8 +57,7 @@ void parking_slot::unpark() noexcept {
   while (!word.compare_exchange_weak(seen, ((seen >> 1) + 1) << 1, std::memory_order_release,
                                      std::memory_order_relaxed)) {
   }
-  if ((seen & sleeper) != 0)
-    ::syscall(SYS_futex, &cell_->word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  if ((seen & sleeper) != 0) posix::wake_all(cell_->word);
 }
 
 }  // namespace ipcpp::platform
