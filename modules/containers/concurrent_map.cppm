@@ -478,8 +478,7 @@ class concurrent_map : private detail::map_core {
           if constexpr (in_word) {
             const std::uint64_t word = as_word(V(value));
             // The commit; see change. Release and acquire: as if by update.
-            std::atomic_ref<std::uint64_t>(found->value_).exchange(word,
-                                                                   std::memory_order_acq_rel);
+            std::atomic_ref<std::uint64_t>(found->value_).exchange(word, std::memory_order_acq_rel);
             return outcome::assigned;
           } else {
             if (replace_entry(t, h, wanted, found, value)) return outcome::assigned;

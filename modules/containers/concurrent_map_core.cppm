@@ -84,9 +84,9 @@ static_assert(sizeof(map_record) == 128 && offsetof(map_record, tag) == 40);
 
 struct alignas(platform::line_stride) map_stripe {
   std::uint64_t head;
-  std::uint64_t lock;    // generation of the holding process << 32 | its slot + 1; 0: free
-  std::uint64_t count;   // nodes in the list
-  std::uint64_t victim;  // being removed: out of the list it belongs into limbo
+  std::uint64_t lock;         // generation of the holding process << 32 | its slot + 1; 0: free
+  std::uint64_t count;        // nodes in the list
+  std::uint64_t victim;       // being removed: out of the list it belongs into limbo
   std::uint64_t freeing;      // being freed: neither in limbo nor in use
   std::uint64_t freeing_tag;  // of its blocks
   std::uint64_t limbo;        // removed, perhaps still read
@@ -240,8 +240,8 @@ class map_core {
   std::uint64_t zero_[9] = {};
   alignas(platform::line_stride) std::uint64_t record_lock_ = 0;
   std::uint64_t growth_lock_ = 0;
-  offset_ptr<void> records_[12];                   // chunk k has 16 << k
-  offset_ptr<void> directory_[most_levels + 1];    // by level
+  offset_ptr<void> records_[12];                 // chunk k has 16 << k
+  offset_ptr<void> directory_[most_levels + 1];  // by level
   alignas(platform::line_stride) map_stripe stripes_[map_stripe_count];
 };
 
