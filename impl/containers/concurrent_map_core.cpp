@@ -26,7 +26,8 @@
 // the records. A reading that is not seen in 5 announced itself after 2, so its loads see 1. One that is
 // seen has [lower, upper]: if lower is larger than the stamp it began after 4 and saw 1; if upper is less
 // than `born` it has followed no link since the node became reachable, and will look at the clock when it
-// does (map_reading::follow). Modelled in tests/models/reading.cpp.
+// does (map_reading::follow). Then it goes on only from a node that is in the list still: one without
+// the flag. Modelled in tests/models/reading.cpp.
 module;
 
 #include <atomic>
@@ -226,6 +227,9 @@ bool map_core::insert(map_thread& t, std::uint64_t& place, map_node* node) noexc
 }
 
 void map_core::put_into_limbo(map_stripe& s, std::uint64_t node) noexcept {
+  const auto link = shared_word(node_at(node)->link);
+  // Release, before any node after it is removed: pairs with follow.
+  link.store(link.load(std::memory_order_relaxed) | link_removed, std::memory_order_release);
   shared_word(node_at(node)->limbo)
       .store(shared_word(s.limbo).load(std::memory_order_relaxed), std::memory_order_release);
   shared_word(s.limbo).store(node, std::memory_order_release);
