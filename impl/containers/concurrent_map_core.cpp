@@ -65,9 +65,9 @@ constexpr std::uint64_t first_chunk = 16;
 // true: taken over from the dead.
 bool take(std::uint64_t& lock, const map_thread& t) noexcept {
   for (int looks = 1;; ++looks) {
-    std::uint64_t seen = 0;
+    std::uint64_t seen = shared_word(lock).load(std::memory_order_relaxed);  // the exchange decides
     // Acquire: pairs with the release of whoever unlocked; a death passes on what the dead did.
-    if (shared_word(lock).compare_exchange_weak(seen, t.me, std::memory_order_acquire))
+    if (seen == 0 && shared_word(lock).compare_exchange_weak(seen, t.me, std::memory_order_acquire))
       return false;
     if (looks % 64 != 0 || seen == 0) continue;
     if (is_dead(t, seen) &&
@@ -81,12 +81,20 @@ void give(std::uint64_t& lock) noexcept {
   shared_word(lock).store(0, std::memory_order_release);  // pairs with take
 }
 
-class taking {
+// Unless somebody who lives holds it.
+bool take_at_once(std::uint64_t& lock, const map_thread& t) noexcept {
+  std::uint64_t seen = shared_word(lock).load(std::memory_order_relaxed);  // the exchange decides
+  return (seen == 0 || is_dead(t, seen)) &&
+         shared_word(lock).compare_exchange_strong(seen, t.me, std::memory_order_acquire);
+}
+
+// A lock that is held already, for the rest of a scope.
+class taken {
  public:
-  taking(std::uint64_t& lock, const map_thread& t) noexcept : lock_(&lock) { take(lock, t); }
-  taking(const taking&) = delete;
-  taking& operator=(const taking&) = delete;
-  ~taking() { give(*lock_); }
+  explicit taken(std::uint64_t& lock) noexcept : lock_(&lock) {}
+  taken(const taken&) = delete;
+  taken& operator=(const taken&) = delete;
+  ~taken() { give(*lock_); }
 
  private:
   std::uint64_t* lock_;
@@ -184,10 +192,8 @@ std::uint64_t& map_core::locked_entry_for(std::uint64_t key) noexcept {
 }
 
 void map_core::grow(map_thread& t) noexcept {
-  std::uint64_t seen = shared_word(growth_lock_).load(std::memory_order_relaxed);  // take decides
-  if (seen != 0 && !is_dead(t, seen)) return;
-  if (!shared_word(growth_lock_).compare_exchange_strong(seen, t.me, std::memory_order_acquire))
-    return;
+  if (!take_at_once(growth_lock_, t)) return;
+  const taken held(growth_lock_);
   const std::uint64_t level = levels() + 1;
   if (level <= most_levels) {
     const std::size_t bytes = std::size_t{8} << (level - 1);
@@ -199,7 +205,6 @@ void map_core::grow(map_thread& t) noexcept {
     } catch (...) {  // lists get longer instead
     }
   }
-  give(growth_lock_);
 }
 
 // ---- lists ----
@@ -479,13 +484,16 @@ std::size_t map_core::bury_locked(map_thread& t) noexcept {
 }
 
 std::size_t map_core::bury(map_thread& t) noexcept {
-  const taking locked(record_lock_, t);
+  if (!take_at_once(record_lock_, t))
+    return 0;  // somebody is at it, or takes a record and does the same
+  const taken held(record_lock_);
   return bury_locked(t);
 }
 
 // A record for a thread that has everything else. Killed anywhere before `use`: the record is nobody's.
 void map_core::take_record(map_thread& t) {
-  const taking locked(record_lock_, t);
+  take(record_lock_, t);
+  const taken held(record_lock_);
   bury_locked(t);
   for (;;) {
     for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {
