@@ -121,10 +121,6 @@ map_core::~map_core() {
   id_ = 0;
 }
 
-int map_core::countr_zero(std::uint64_t bucket) noexcept {
-  return std::countr_zero(bucket);
-}
-
 std::uint64_t map_core::size() noexcept {
   std::uint64_t total = 0;
   for (map_stripe& s : stripes_)

@@ -34,6 +34,7 @@
 module;
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -213,12 +214,11 @@ class map_core {
                                         (link & link_target));
   }
   [[nodiscard]] std::uint64_t& bucket_of(std::uint64_t bucket, std::uint64_t levels) noexcept {
-    const auto zeros = static_cast<unsigned>(countr_zero(bucket));
+    const auto zeros = static_cast<unsigned>(std::countr_zero(bucket));
     if (levels <= base_level + zeros) return stripes_[bucket >> (levels - base_level)].head;
     // Not null: the level was there before `levels_` said so.
     return static_cast<std::uint64_t*>(directory_[levels - zeros].get())[bucket >> (zeros + 1)];
   }
-  [[nodiscard]] static int countr_zero(std::uint64_t bucket) noexcept;
   [[nodiscard]] std::uint64_t& ready_before(std::uint64_t bucket, std::uint64_t levels) noexcept;
   [[nodiscard]] std::uint64_t first_key_of(std::uint64_t bucket_link) noexcept;
   void make_ready(std::uint64_t bucket, std::uint64_t levels) noexcept;
