@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the benchmarks with the release preset and runs them: `./dev bench [CATCH2 ARGUMENTS]`, or
-# `./dev bench malloc [ARGUMENTS]`: the heap beside other allocators (`./dev bench malloc --help`; docs/benchmarks.md);
+# `./dev bench malloc [ARGUMENTS]`: the heap beside other allocators (`./dev bench malloc --help`; docs/benchmarks.md), or
+# `./dev bench queue [ARGUMENTS]`: the queues beside the machine and other queues (`--help`; docs/queues.md), or
 # `./dev bench map`: concurrent_map beside maps under a lock (docs/concurrent_map.md).
 #
 # Changes: what setup.sh installs, and build/. `malloc` also installs, on Debian 12, the allocators it compares with and
@@ -54,7 +55,20 @@ bench_malloc() {
     --without-crash-tolerance "${plain_build:-}/malloc_benchmark/malloc_worker_ipcpp" "$@"
 }
 
+bench_queue() {
+  peer_packages='libboost-dev libatomic-queue-dev'
+  install_peers
+  configure release -DIPCPP_BUILD_BENCHMARKS=ON
+  build_targets queue_benchmark
+  say "== queue benchmark"
+  exec "$build/queue_benchmark/queue_benchmark" "$@"
+}
+
 "$root/scripts/setup.sh"
+if [ "${1:-}" = queue ]; then
+  shift
+  bench_queue "$@"
+fi
 if [ "${1:-}" = malloc ]; then
   shift
   bench_malloc "$@"

@@ -130,6 +130,12 @@ heap_state* state_of_header(const heap_header* of) noexcept {
   return state != nullptr && state->header == of ? state : nullptr;
 }
 
+heap_header* heap_header_at(const void* address) noexcept {
+  const address_map::range found = address_map::of_this_process().range_of(address);
+  auto* const header = reinterpret_cast<heap_header*>(found.begin);
+  return found.owner != nullptr && state_of_header(header) != nullptr ? header : nullptr;
+}
+
 void refuse_foreign_header(const heap_header*) {
   throw error(errc::not_a_participant, "heap", "a heap this process has open",
               "an address that is none's", "keep the heap object (or its segment) open meanwhile");

@@ -41,6 +41,12 @@ class ipcpp_category final : public std::error_category {
         return "wrong type";
       case errc::not_a_participant:
         return "not a participant";
+      case errc::owner_died:
+        return "owner died";
+      case errc::not_owner:
+        return "not the owner";
+      case errc::would_deadlock:
+        return "would deadlock";
       case errc::closed:
         return "closed";
       case errc::system_failure:

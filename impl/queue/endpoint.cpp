@@ -15,6 +15,8 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -143,7 +145,8 @@ queue_head* make_queue(heap_header* heap, const queue_plan& plan) {
     throw error(errc::invalid_argument, what,
                 "1 to " + std::to_string(max_endpoints) + " endpoints",
                 std::to_string(plan.endpoints), "");
-  const std::uint64_t before = blocks_before_ring(plan.endpoints, plan.own_lines);
+  const std::uint32_t own_lines = plan.own_lines + plan.lines_per_endpoint * plan.endpoints;
+  const std::uint64_t before = blocks_before_ring(plan.endpoints, own_lines);
   if (plan.ring_bytes > heap_range(heap).size() || before > heap_range(heap).size())
     throw std::bad_alloc();
   const std::uint64_t bytes = before + plan.ring_bytes;
@@ -156,7 +159,7 @@ queue_head* make_queue(heap_header* heap, const queue_plan& plan) {
   head->bytes = bytes;
   head->capacity = plan.capacity;
   head->endpoints = plan.endpoints;
-  head->own_lines = plan.own_lines;
+  head->own_lines = own_lines;
   head->message_bytes = plan.message_bytes;
   head->message_alignment = plan.message_alignment;
   head->stride = plan.stride;
@@ -189,8 +192,11 @@ queue_view look_at(queue_head* at, heap_header* heap, const queue_plan& expected
                 std::to_string(found.message_bytes) + " bytes",
                 "build all programs with the same message type");
   const std::uint64_t most = range.size() - (head_at - first);
-  const bool bounded = found.endpoints >= 1 && found.endpoints <= max_endpoints &&
-                       found.own_lines == expected.own_lines && found.bytes <= most;
+  const bool bounded =
+      found.endpoints >= 1 && found.endpoints <= max_endpoints &&
+      found.own_lines ==
+          expected.own_lines + std::uint64_t{expected.lines_per_endpoint} * found.endpoints &&
+      found.bytes <= most;
   const std::uint64_t before = bounded ? blocks_before_ring(found.endpoints, found.own_lines) : 0;
   if (!bounded || before > found.bytes ||
       (ring_unit != 0 &&
@@ -292,23 +298,31 @@ std::uint64_t* process_mark() {
 endpoint endpoint::attach(const queue_view& queue, endpoint_role role, std::uint32_t first,
                           std::uint32_t last, resolve_function resolve) {
   endpoint made;
+  // From now on this process notifies without a fence, if the system can do it for us.
+  if (!notifies_without_fence.load(std::memory_order_relaxed) &&  // never false again
+      platform::enrol_in_heavy_fence())
+    notifies_without_fence.store(true, std::memory_order_relaxed);  // the kernel orders the rest
   made.mark_ = process_mark();
   made.mark_value_ = *made.mark_;
   const participant_id me = queue.who->self();
   const auto kind = static_cast<queue_kind>(queue.head->kind);
   participant_id living;
+  // First what is free, then what the dead have settled, last what can be inherited.
   for (int attempt = 0; attempt < 3; ++attempt) {
     for (std::uint32_t i = first; i < last; ++i) {
       const auto control = shared(queue.slots[i].control);
       std::uint64_t seen = control.load(std::memory_order_acquire);  // detach
       const bool used = role_of(seen) != endpoint_role::none;
+      bool inherits = false;
       if (used) {
         if (attempt == 0) continue;
         if (!owner_is_gone(queue, seen)) {
           living = owner_of(seen);
           continue;
         }
-        if (resolve != nullptr && !resolve(queue, i, seen)) continue;
+        verdict found = resolve == nullptr ? verdict::settled : resolve(queue, i, seen);
+        inherits = found == verdict::inheritable;
+        if (found == verdict::not_yet || (inherits && attempt < 2)) continue;
       }
       const std::uint64_t mine = pack_control(me, generation_of(seen) + 1, role);
       // Acquire: pairs with detach. Release: what resolve mended comes before.
@@ -320,8 +334,9 @@ endpoint endpoint::attach(const queue_view& queue, endpoint_role role, std::uint
       made.took_over_ = used;
       shared(slot.bell).store(0,
                               std::memory_order_relaxed);  // published by its next owner's arming
+      made.inherited_ = inherits;
       // Release: whoever sees 0 here may conclude that nothing is under way.
-      shared(slot.intent).store(0, std::memory_order_release);
+      if (!inherits) shared(slot.intent).store(0, std::memory_order_release);
       return made;
     }
   }
@@ -342,7 +357,9 @@ endpoint::endpoint(endpoint&& other) noexcept
       mark_value_(other.mark_value_),
       control_(other.control_),
       index_(other.index_),
-      took_over_(other.took_over_) {}
+      took_over_(other.took_over_),
+      inherited_(other.inherited_),
+      bell_(std::move(other.bell_)) {}
 
 endpoint& endpoint::operator=(endpoint&& other) noexcept {
   if (this != &other) {
@@ -353,6 +370,8 @@ endpoint& endpoint::operator=(endpoint&& other) noexcept {
     control_ = other.control_;
     index_ = other.index_;
     took_over_ = other.took_over_;
+    inherited_ = other.inherited_;
+    bell_ = std::move(other.bell_);
   }
   return *this;
 }
@@ -365,11 +384,16 @@ void endpoint::detach() noexcept {
   const queue_view queue = std::exchange(view_, {});
   const bool was_usable = usable();
   mark_ = nullptr;
+  bell_.reset();
   if (queue.head == nullptr || !was_usable) return;
   endpoint_slot& slot = queue.slots[index_];
-  shared(slot.bell).store(0, std::memory_order_relaxed);    // published by control
-  shared(slot.intent).store(0, std::memory_order_relaxed);  // published by control
-  const std::uint64_t free = std::uint64_t{generation_of(control_)} << 5;
+  shared(slot.bell).store(0, std::memory_order_relaxed);  // published by control
+  std::uint64_t free = std::uint64_t{generation_of(control_)} << 5;
+  if (inherited_) {
+    free |= static_cast<std::uint64_t>(role());  // nobody's, as if its owner had left
+  } else {
+    shared(slot.intent).store(0, std::memory_order_relaxed);  // published by control
+  }
   std::uint64_t seen = control_;
   // Release: pairs with attach. Nothing of the block is touched after it.
   if (shared(slot.control)
@@ -380,6 +404,52 @@ void endpoint::detach() noexcept {
   const bool locked = lock_destroyed(queue, owner_of(control_));
   shared(slot.control).store(free, std::memory_order_release);  // pairs with free_or_unlock
   if (locked) free_or_unlock(queue);
+}
+
+// ---- bells ----
+
+namespace {
+
+// One number for each slot: slots are 128 bytes, so 2^32 of them fill 512 GiB.
+std::uint32_t bell_number(const queue_view& queue, std::uint32_t slot) noexcept {
+  const auto* const at = reinterpret_cast<const std::byte*>(&queue.slots[slot]);
+  return static_cast<std::uint32_t>(static_cast<std::uint64_t>(at - queue.who->place().base()) /
+                                    platform::line_stride);
+}
+
+}  // namespace
+
+platform::doorbell::native_handle_type endpoint::native_handle() {
+  require_usable(static_cast<queue_kind>(view_.head->kind));
+  if (bell_ == nullptr) {
+    bell_ = std::make_unique<platform::doorbell>(
+        platform::doorbell::make(view_.who->place().object().id(), bell_number(view_, index_)));
+    // Something may be there already: ring ourselves.
+    platform::doorbell::ring(view_.who->place().object().id(), bell_number(view_, index_));
+  }
+  return bell_->native_handle();
+}
+
+void endpoint::arm_bell() noexcept {
+  bell_->answer();
+  shared(slot().bell).store(1, std::memory_order_relaxed);  // published by the bits
+  std::uint64_t& bells =
+      role() == endpoint_role::sender ? head().sender_bells : head().receiver_bells;
+  // Sequentially consistent: with the notifier's load or exchange.
+  shared(bells).fetch_or(std::uint64_t{1} << index_ % 64, std::memory_order_seq_cst);
+  (void)platform::heavy_fence();
+}
+
+void ring_bells(const queue_view& queue, std::uint64_t& bells, endpoint_role role) noexcept {
+  const std::uint64_t bits = shared(bells).exchange(0, std::memory_order_acq_rel);  // arm_bell
+  if (bits == 0) return;
+  for (std::uint32_t i = 0; i < queue.endpoints; ++i) {
+    if ((bits >> i % 64 & 1) == 0) continue;
+    endpoint_slot& slot = queue.slots[i];
+    if (role_of(shared(slot.control).load(std::memory_order_acquire)) != role) continue;  // attach
+    if (shared(slot.bell).exchange(0, std::memory_order_acq_rel) != 0)  // arm_bell
+      platform::doorbell::ring(queue.who->place().object().id(), bell_number(queue, i));
+  }
 }
 
 }  // namespace ipcpp::detail

@@ -95,9 +95,8 @@ constexpr std::chrono::milliseconds look_elsewhere_every{1};
 
 std::optional<std::size_t> wait_for_one(std::span<const wait_source> sources,
                                         platform::steady_time deadline) {
-  if (sources.empty() || sources.size() > 64)
-    throw error(errc::invalid_argument, "wait", "1 to 64 endpoints", std::to_string(sources.size()),
-                "use several wait_sets");
+  if (sources.empty())
+    throw error(errc::invalid_argument, "wait", "at least one endpoint", "none", "");
   if (const auto ready = look_at_all(sources)) return ready;
   if (deadline != forever && clock::now() >= deadline) return std::nullopt;
   if (const auto ready = spin(sources)) return ready;
@@ -105,12 +104,15 @@ std::optional<std::size_t> wait_for_one(std::span<const wait_source> sources,
   const address_map& map = address_map::of_this_process();
   const mapped_place* const place = map.find(sources[0].point);
   bool elsewhere = false;
+  std::uint32_t points = 1;
+  constexpr std::uint32_t most_points = 64;  // of ipcpp.sync:waiting
   waiting now(*sources[0].point);
   for (std::size_t i = 1; i < sources.size(); ++i) {
     bool known = false;
     for (std::size_t j = 0; j < i && !known; ++j) known = sources[j].point == sources[i].point;
     if (known) continue;
-    if (map.find(sources[i].point) == place) {
+    if (map.find(sources[i].point) == place && points < most_points) {
+      ++points;
       now.also_at(*sources[i].point);
     } else {
       elsewhere = true;
@@ -149,8 +151,11 @@ std::optional<std::size_t> wait_for_one(std::span<const wait_source> sources,
 }
 
 void wake_queue(const queue_view& queue, waiting_point& at, std::uint32_t most) noexcept {
-  (void)queue;
+  queue_head& head = *queue.head;
+  const bool receivers = &at == &head.receivers;
   (void)wake(at, most);
+  ring_bells(queue, receivers ? head.receiver_bells : head.sender_bells,
+             receivers ? endpoint_role::receiver : endpoint_role::sender);
 }
 
 }  // namespace ipcpp::detail

@@ -128,21 +128,24 @@ constexpr int pinned_attempts = 6;
   header->pinned_at = options.pinned ? reinterpret_cast<std::uintptr_t>(state->place.base()) : 0;
   header->participants_at = heap_source_at + participants_at(state->memory->header());
   header->directory_at = directory::make(state->place, *state->memory);
+  header->at_least = header->directory_at + sizeof(directory_root);
   header->magic = segment_magic;
-  state->names = directory(state->place, &*state->memory, header->directory_at, state->describe());
+  state->names = directory(state->place, &*state->memory, state->naming, header->directory_at,
+                           state->describe());
   return state;
 }
 
 // ---- opening ----
 
-// The header as it is now. Throws damaged, wrong_layout.
-[[nodiscard]] segment_header checked_header(const platform::mapping& place,
-                                            const std::string& name) {
+// The header as it is now; what was there when it was made can be looked at afterwards. Throws damaged, wrong_layout.
+[[nodiscard]] segment_header checked_header(platform::mapping& place, const std::string& name) {
   segment_header found;
-  if (place.capacity() < heap_source_at || place.backed_bytes() < place.capacity())
-    throw error(errc::damaged, name, std::to_string(place.capacity()) + " bytes",
-                std::to_string(place.backed_bytes()) + ": it was truncated",
-                "remove it and make a new one");
+  const std::size_t backed = place.backed_bytes();
+  const auto refuse_short = [&](std::uint64_t expected) {
+    throw error(errc::damaged, name, "at least " + std::to_string(expected) + " bytes",
+                std::to_string(backed) + ": it was truncated", "remove it and make a new one");
+  };
+  if (backed < heap_source_at) refuse_short(heap_source_at);
   std::memcpy(static_cast<void*>(&found), place.base() + segment_header_at, sizeof found);
   if (found.magic != segment_magic)
     throw error(errc::damaged, name, "a segment", "a shared object without a segment's header",
@@ -150,11 +153,20 @@ constexpr int pinned_attempts = 6;
   if (found.version != segment_version)
     throw error(errc::wrong_layout, name, "segment layout " + std::to_string(segment_version),
                 std::to_string(found.version), "build all programs with the same ipcpp");
+  if (backed < found.at_least || !place.adopt(found.at_least)) refuse_short(found.at_least);
+  if (found.participants_at < heap_source_at ||
+      found.participants_at > backed - sizeof(segment_header) ||
+      found.participants_at % platform::line_stride != 0)
+    throw error(errc::damaged, name, "a table of participants inside it",
+                "it at byte " + std::to_string(found.participants_at),
+                "remove it and make a new one");
   return found;
 }
 
 [[nodiscard]] bool anybody_alive(const platform::mapping& place, const segment_header& header) {
   const participants all = participants::attach(place, header.participants_at);
+  if (participants::bytes_needed(all.limits()) > place.backed_bytes() - header.participants_at)
+    return true;  // truncated: opening it says so
   bool alive = false;
   all.for_each([&](const participant_info& one) { alive |= one.state == vitality::alive; });
   return alive;
@@ -190,7 +202,7 @@ constexpr int pinned_attempts = 6;
     state->memory.emplace(ipcpp::heap::open(state->source, options.on_misuse));
   else
     (void)state->place.adopt(state->place.capacity());
-  state->names = directory(state->place, state->memory ? &*state->memory : nullptr,
+  state->names = directory(state->place, state->memory ? &*state->memory : nullptr, state->naming,
                            header.directory_at, state->describe());
   remember(state.get());
   return state.release();
@@ -222,7 +234,7 @@ constexpr int pinned_attempts = 6;
     try {
       const platform::shared_object object = where.open(platform::access::read_write);
       id = object.id();
-      const platform::mapping place = platform::mapping::map(object.again());
+      platform::mapping place = platform::mapping::map(object.again());
       const segment_header header = checked_header(place, "");
       if (header.lifetime != static_cast<std::uint32_t>(lifetime::last_user) ||
           anybody_alive(place, header))
@@ -257,8 +269,8 @@ constexpr int pinned_attempts = 6;
       if (e.kind() != errc::already_exists || where.file || is_taken(where)) throw;
     }
   }
-  state->names =
-      directory(state->place, &*state->memory, state->header().directory_at, state->describe());
+  state->names = directory(state->place, &*state->memory, state->naming,
+                           state->header().directory_at, state->describe());
   const fork_safe_guard guard(known_lock);
   remember(state.get());
   return state.release();

@@ -114,14 +114,14 @@ void check_object_name(std::string_view name, const std::string& segment) {
 // Held by one process's one thread; passes on when that has left.
 class directory::lock_guard {
  public:
-  explicit lock_guard(directory& of) : word_(of.root().lock) {
+  explicit lock_guard(directory& of) : threads_(*of.threads_), word_(of.root().lock) {
     directory_root& r = of.root();
     const std::uint64_t mine = packed(of.memory_->participants().self());
     for (patience until_free;; until_free.wait()) {
       std::uint64_t seen = 0;
       // Acquire: pairs with the release below, or with what the dead one wrote.
       if (shared(r.lock).compare_exchange_strong(seen, mine, std::memory_order_acquire)) return;
-      if (seen == mine) continue;  // another thread of this process
+      if (seen == mine) return;  // no other thread of this process is here: a peer wrote nonsense
       const participant_id holder{static_cast<std::uint32_t>(seen & 0xffff'ffff) - 1,
                                   static_cast<std::uint32_t>(seen >> 32)};
       if (of.has_left(holder) &&
@@ -136,13 +136,15 @@ class directory::lock_guard {
   }  // pairs with the next holder
 
  private:
+  fork_safe_guard threads_;
   std::uint64_t& word_;
 };
 
 // ---- making one, looking at one ----
 
-directory::directory(platform::mapping& place, heap* memory, std::uint64_t at, std::string segment)
-    : place_(&place), memory_(memory), at_(at), segment_(std::move(segment)) {
+directory::directory(platform::mapping& place, heap* memory, fork_safe_lock& threads,
+                     std::uint64_t at, std::string segment)
+    : place_(&place), memory_(memory), threads_(&threads), at_(at), segment_(std::move(segment)) {
   if (at % alignof(directory_root) != 0 || at >= place.capacity() ||
       !lies_inside(place.base() + at, sizeof(directory_root)))
     damaged("its directory inside it", "it at byte " + std::to_string(at));

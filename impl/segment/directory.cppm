@@ -129,8 +129,10 @@ class directory {
  public:
   directory() noexcept = default;
   // `at`: the root's distance from the object's first byte. `memory`: null in a read-only segment.
+  // `threads`: keeps this process's threads apart.
   // Throws damaged, wrong_layout.
-  directory(platform::mapping& place, heap* memory, std::uint64_t at, std::string segment);
+  directory(platform::mapping& place, heap* memory, fork_safe_lock& threads, std::uint64_t at,
+            std::string segment);
 
   // Makes an empty one. Nobody else sees the segment yet.
   [[nodiscard]] static std::uint64_t make(const platform::mapping& place, heap& memory);
@@ -183,6 +185,7 @@ class directory {
 
   platform::mapping* place_ = nullptr;
   heap* memory_ = nullptr;
+  fork_safe_lock* threads_ = nullptr;
   std::uint64_t at_ = 0;
   std::string segment_;
 };

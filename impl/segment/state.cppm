@@ -3,8 +3,10 @@
 //
 // Representation of the segment's header, after the platform's prologue:
 //
-//   256     264       268        272         280         288            296
-//   | magic | version | lifetime | directory | pinned at | participants | zero ... | the heap
+//   256     264       268        272         280         288            296        304
+//   | magic | version | lifetime | directory | pinned at | participants | at least | zero | the heap
+//
+// "At least": so many bytes there were when it was made; an object with fewer was truncated.
 //
 // All but the lifetime is written before anybody else sees the segment, and never changed.
 //
@@ -40,7 +42,8 @@ struct segment_header {
   std::uint64_t directory_at = 0;
   std::uint64_t pinned_at = 0;        // the object's first byte, everywhere; 0: anywhere
   std::uint64_t participants_at = 0;  // the heap's table, from the object's first byte
-  std::uint8_t zero[216]{};
+  std::uint64_t at_least = 0;
+  std::uint8_t zero[208]{};
 };
 static_assert(sizeof(segment_header) == 256 && std::is_standard_layout_v<segment_header>);
 static_assert(offsetof(segment_header, lifetime) == 12 &&
@@ -67,6 +70,7 @@ struct segment_state {
   platform::mapping place;
   object_source source;
   std::optional<ipcpp::heap> memory;  // none: read-only
+  fork_safe_lock naming;              // the directory's, among this process's threads
   detail::directory names;
   platform::audience who = platform::audience::owner;
 

@@ -121,6 +121,10 @@ participant_limits participants::limits() const noexcept {
   return self_->limits;
 }
 
+const platform::mapping& participants::place() const noexcept {
+  return *self_->place;
+}
+
 void participants::set_repair(repair_function repair, void* context) noexcept {
   self_->repair = repair;
   self_->repair_context = context;

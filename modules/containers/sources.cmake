@@ -6,6 +6,19 @@ set(containers_interfaces
   modules/containers/string_storage.cppm
   modules/containers/string.cppm
   modules/containers/string_operators.cppm
+  modules/containers/links.cppm
+  modules/containers/sequence_support.cppm
+  modules/containers/vector.cppm
+  modules/containers/list.cppm
+  modules/containers/forward_list.cppm
+  modules/containers/node_handle.cppm
+  modules/containers/hash_table.cppm
+  modules/containers/unordered_map.cppm
+  modules/containers/unordered_set.cppm
+  modules/containers/functors.cppm
+  modules/containers/search_tree.cppm
+  modules/containers/map.cppm
+  modules/containers/set.cppm
   modules/containers/concurrent_map_core.cppm
   modules/containers/concurrent_map.cppm)
 set(containers_internal)

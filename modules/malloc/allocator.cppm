@@ -34,6 +34,7 @@ module;
 export module ipcpp.malloc:allocator;
 
 import ipcpp.platform;
+import ipcpp.sync;
 import :construction;
 import :heap;
 import :offset_ptr;
@@ -134,5 +135,20 @@ export template <class T, class U>
   return a.header() == b.header();
 }
 static_assert(sizeof(allocator<int>) == 8);
+
+namespace detail {
+
+// synchronized<T>::reset and its own constructors: a T that allocates uses the memory of the heap it
+// lies in, or private memory.
+template <class T>
+  requires(carries<T, allocator<std::byte>>())
+struct value_builder<T> {
+  template <class... Args>
+  static void build(T* at, Args&&... args) {
+    builder(allocator<std::byte>(heap_header_at(at))).build(at, std::forward<Args>(args)...);
+  }
+};
+
+}  // namespace detail
 
 }  // namespace ipcpp

@@ -6,6 +6,7 @@
 // private memory. Here a struct is built field by field, and each field the same way again:
 //
 //   knows our allocator (uses_allocator)      with the allocator, as the standard says
+//   wraps something that has to (synchronized)   around it, see wraps_a_value
 //   pair, tuple, array, aggregate with        part by part, in place: from a T as a copy or move of
 //   such a thing in it                        each part, from anything else see below
 //   everything else                           as ever
@@ -34,6 +35,7 @@ module;
 export module ipcpp.malloc:construction;
 
 import ipcpp.platform;
+import ipcpp.sync;
 
 namespace ipcpp::detail {
 
@@ -170,6 +172,10 @@ auto tie_parts(T& object) {
   }
 }
 
+// A T that is built around a T::built_inside by T(built_by, f), which calls f(address of the inside).
+template <class T>
+concept wraps_a_value = requires { typename T::built_inside; };
+
 template <class T, class A>
 consteval bool carries();
 
@@ -194,6 +200,8 @@ consteval bool carries() {
     return some_element_carries<T, A>(std::make_index_sequence<std::tuple_size_v<T>>());
   } else if constexpr (std::uses_allocator_v<T, A>) {
     return true;
+  } else if constexpr (wraps_a_value<T>) {
+    return carries<typename T::built_inside, A>();
   } else if constexpr (std::is_aggregate_v<T> && !std::is_trivially_copyable_v<T>) {
     if constexpr (fields_of<T>::known) {
       return some_carries<A>(typename fields_of<T>::types{});
@@ -258,6 +266,10 @@ class builder {
       build_elements(at, std::forward<Args>(args)...);
     } else if constexpr (!carries<T, A>()) {
       build_plainly(at, std::forward<Args>(args)...);
+    } else if constexpr (wraps_a_value<T>) {
+      std::construct_at(at, built_by, [&](typename T::built_inside* inside) {
+        build(inside, std::forward<Args>(args)...);
+      });
     } else if constexpr (!in_parts<T, A>()) {
       std::uninitialized_construct_using_allocator(at, allocator_, std::forward<Args>(args)...);
     } else if constexpr (is_pair<T> && requires { build_pair(at, std::forward<Args>(args)...); }) {
@@ -384,6 +396,8 @@ class builder {
       return;
     } else if constexpr (elements_of<T>::known) {
       settle_elements(at);
+    } else if constexpr (wraps_a_value<T>) {
+      settle(at->built_value(built_by));
     } else if constexpr (in_parts<T, A>()) {
       settle_each<0>(tie_parts(*at));
     } else {

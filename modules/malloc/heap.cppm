@@ -158,6 +158,8 @@ export [[nodiscard]] void* heap_allocate(heap_header* of, std::size_t bytes);
 export [[nodiscard]] void* heap_allocate(heap_header* of, std::size_t bytes, std::size_t alignment);
 export [[nodiscard]] void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept;
 export void heap_deallocate(heap_header* of, void* block);
+// The header of the heap that the address lies in; nullptr if it lies in none.
+export [[nodiscard]] heap_header* heap_header_at(const void* address) noexcept;
 // heap::allocate_to.
 export void* heap_allocate_to(heap_header* of, offset_ptr<void>& link, std::size_t bytes);
 // A structure that must not lose what a process was building when it died gives each thing it builds

@@ -43,6 +43,11 @@
 //                     once an unpark came after the ticket, else slice_over within wait_slice (look
 //                     again, and see who died), else deadline_passed. May return early.
 //   unpark            No system call when nobody sleeps.
+// doorbell: something for the system's own ways to wait (epoll, poll; WaitForMultipleObjects).
+//   make(object, n)   The one bell of that number; it goes with this process at the latest.
+//   ring(object, n)   Makes its native_handle() readable (signalled). Nobody there: nothing happens.
+//   answer            Forgets all rings so far. On Linux it is readable again after a wait_slice, so
+//                     that a ring lost with a killed ringer is made good.
 // life_line, life_hold: proof of life, decided by the kernel.
 //   take(i)           Holds life i of the object until the hold is destroyed or the last thread of
 //                     this process is gone, by whatever cause, exec included; no child inherits it.
@@ -130,6 +135,16 @@ concept parking_slot_contract = requires(Slot& slot, const Mapping& place, std::
   { slot.park(number, deadline) } noexcept -> std::same_as<park_outcome>;
   { slot.unpark() } noexcept -> std::same_as<void>;
 };
+
+template <class Bell>
+concept doorbell_contract =
+    movable_handle<Bell> && requires(Bell& bell, const Bell& constant, const object_id& of,
+                                     std::uint32_t number) {
+      { Bell::make(of, number) } -> std::same_as<Bell>;
+      { Bell::ring(of, number) } noexcept -> std::same_as<void>;
+      { constant.native_handle() } noexcept -> std::same_as<typename Bell::native_handle_type>;
+      { bell.answer() } noexcept -> std::same_as<void>;
+    };
 
 template <class Line, class Hold, class Mapping>
 concept life_line_contract =

@@ -34,8 +34,11 @@ export enum class errc : int {
   not_supported = 9,     // this system, file system or build cannot do it
   not_a_participant = 10,  // the caller has left, or never joined
   not_a_block = 12,        // a heap was given an address to free or resize that is no block in use
+  owner_died = 20,         // a lock's owner died holding it: what it protects may be half changed
+  not_owner = 21,          // unlocked by somebody who does not hold it
+  would_deadlock = 22,     // locked again by the thread that holds it
   wrong_type = 16,         // an object of that name is there, and is of another type
-  closed = 30,  // a blocking send to a queue that was closed or destroyed
+  closed = 30,             // a blocking send to a queue that was closed or destroyed
   system_failure = 11,     // an unexpected answer of the operating system: see system_code()
 };
 

@@ -43,6 +43,7 @@ namespace ipcpp::platform {
 static_assert(shared_object_contract<shared_object>);
 static_assert(mapping_contract<mapping, shared_object>);
 static_assert(parking_slot_contract<parking_slot, mapping>);
+static_assert(doorbell_contract<doorbell>);
 static_assert(life_line_contract<life_line, life_hold, mapping>);
 static_assert(requires {
   { page_bytes() } noexcept -> std::same_as<std::size_t>;

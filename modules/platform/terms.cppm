@@ -87,7 +87,7 @@ export struct process_identity {
 export struct object_options {
   std::size_t capacity_bytes = 0;  // address space, fixed for ever; 0 takes default_capacity()
   audience who = audience::owner;
-  std::string directory;  // where it will get its name as a file; empty: it will be no file
+  std::string directory{};  // where it will get its name as a file; empty: it will be no file
 };
 
 export struct object_prologue {

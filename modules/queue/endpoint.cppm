@@ -15,7 +15,7 @@
 //     control  63        32 31       20 19        5  4      3  0
 //              | generation | process  | generation | orphan | role |
 //              `------ participant_id -' `- endpoint         role 0: free
-//     bell     see :native_handle
+//     bell     1: armed, see Bells
 //     intent   what its owner is in the middle of; what it means is the queue's business
 //     word[]   the queue's own
 //
@@ -36,11 +36,18 @@
 //   others     leave by one exchange of control, and touch nothing after it
 // The lock is taken over when its holder has died. If the last holder of a destroyed queue is killed
 // the block is lost until the segment goes.
+//
+// Bells. An endpoint that a program waits for by epoll or the like has a platform::doorbell, made at
+// its first native_handle(). Armed: bell = 1 and a bit (slot modulo 64) in the head's bells; whoever
+// notifies takes both off and rings. It is armed again whenever the operation found nothing to do:
+// answer, arm, heavy fence, look once more. A ring that is lost with its ringer comes with the bell's
+// own timer.
 module;
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -97,11 +104,11 @@ export struct queue_head {
   std::uint32_t reserved;
   std::uint64_t option[8];  // the queue's own
   std::uint64_t zero;
-  // line 1: see above; bells are hints where to look: bit (slot modulo 64)
+  // line 1: see above; bells are armed ones (:endpoint_bell)
   std::uint64_t state;
   waiting_point receivers;
-  waiting_point senders;
   std::uint64_t receiver_bells;
+  waiting_point senders;
   std::uint64_t sender_bells;
   std::uint64_t repairs;  // counter
   std::uint64_t unused[10];
@@ -120,8 +127,9 @@ export struct queue_plan {
   queue_kind kind{};
   std::uint64_t capacity = 0;
   std::uint32_t endpoints = 0;
-  std::uint32_t own_lines = 0;   // lines of 128 bytes between the slots and the ring
-  std::uint64_t ring_bytes = 0;  // make_queue only; look_at() takes ring_bytes_of
+  std::uint32_t own_lines = 0;           // lines of 128 bytes between the slots and the ring,
+  std::uint32_t lines_per_endpoint = 0;  // and these for each endpoint besides
+  std::uint64_t ring_bytes = 0;          // make_queue only; look_at() takes ring_bytes_of
   std::uint32_t message_bytes = 0;
   std::uint32_t message_alignment = 0;
   std::uint32_t stride = 0;
@@ -157,8 +165,8 @@ export [[nodiscard]] queue_view look_at(queue_head* at, heap_header* heap,
 export void destroy_queue(queue_head* at, heap_header* heap) noexcept;
 
 export [[nodiscard]] inline queue_state state_of(queue_head& head) noexcept {
-  // Acquire: pairs with the release of whoever closed it.
-  return static_cast<queue_state>(shared(head.state).load(std::memory_order_acquire) & 0xff);
+  // Sequentially consistent: who sees it closed also sees what was claimed before, see :lane.
+  return static_cast<queue_state>(shared(head.state).load(std::memory_order_seq_cst) & 0xff);
 }
 // open -> closing, and so on, by exchange; false if it is not in state `from`.
 export bool change_state(queue_head& head, queue_state from, queue_state to) noexcept;
@@ -200,10 +208,15 @@ export [[noreturn]] void refuse_closed(queue_kind kind, queue_state state);
 
 export class endpoint {
  public:
-  // Deals with what the dead owner of `slot`, `control` at that time, left behind. false: not yet
-  // possible, leave the slot alone. Idempotent; several may be at it at once.
-  using resolve_function = bool (*)(const queue_view& queue, std::uint32_t slot,
-                                    std::uint64_t control) noexcept;
+  // Deals with what the dead owner of `slot`, `control` at that time, left behind. Idempotent;
+  // several may be at it at once.
+  enum class verdict : std::uint8_t {
+    settled,      // the slot may be taken, its intent is cleared
+    not_yet,      // leave it alone
+    inheritable,  // it may be taken with its intent, if no other can be had
+  };
+  using resolve_function = verdict (*)(const queue_view& queue, std::uint32_t slot,
+                                       std::uint64_t control) noexcept;
 
   // Takes one of the slots [first, last), joining the participants of the heap if necessary.
   // Throws limit_reached (all in use by the living, or by dead ones that cannot be resolved yet).
@@ -214,9 +227,16 @@ export class endpoint {
   endpoint() noexcept = default;
   endpoint(endpoint&& other) noexcept;
   endpoint& operator=(endpoint&& other) noexcept;
-  // Detaches. intent has to be clear (or harmless) by then.
+  // Detaches. With an inherited intent that is not settled the slot is left as if we had died.
   ~endpoint();
   void detach() noexcept;
+
+  // Readable while there may be something to do; see Bells. Made and armed by the first call; throws
+  // system_failure.
+  [[nodiscard]] platform::doorbell::native_handle_type native_handle();
+  [[nodiscard]] bool has_bell() const noexcept { return bell_ != nullptr; }
+  // Forgets rings, arms; the caller looks once more.
+  void arm_bell() noexcept;
 
   [[nodiscard]] explicit operator bool() const noexcept { return view_.head != nullptr; }
   // Is this the process that attached it? Two loads.
@@ -238,6 +258,9 @@ export class endpoint {
   [[nodiscard]] endpoint_role role() const noexcept { return role_of(control_); }
   // The slot's last owner died with it, and did not detach.
   [[nodiscard]] bool took_over() const noexcept { return took_over_; }
+  // It left an intent, which is ours now.
+  [[nodiscard]] bool inherited() const noexcept { return inherited_; }
+  void inheritance_settled() noexcept { inherited_ = false; }
 
  private:
   queue_view view_;
@@ -246,6 +269,11 @@ export class endpoint {
   std::uint64_t control_ = 0;
   std::uint32_t index_ = 0;
   bool took_over_ = false;
+  bool inherited_ = false;
+  std::unique_ptr<platform::doorbell> bell_;
 };
+
+// Rings whoever of that role is armed.
+export void ring_bells(const queue_view& queue, std::uint64_t& bells, endpoint_role role) noexcept;
 
 }  // namespace ipcpp::detail

@@ -4,8 +4,33 @@ set(queue_interfaces
   modules/queue/message.cppm
   modules/queue/received.cppm
   modules/queue/endpoint.cppm
-  modules/queue/waitable.cppm)
+  modules/queue/waitable.cppm
+  modules/queue/queue_object.cppm
+  modules/queue/blocking.cppm
+  modules/queue/ring_slot.cppm
+  modules/queue/lane.cppm
+  modules/queue/spsc_queue.cppm
+  modules/queue/intents.cppm
+  modules/queue/mpmc_queue.cppm
+  modules/queue/letter_ring.cppm
+  modules/queue/message_queue.cppm
+  modules/queue/broadcast_ring.cppm
+  modules/queue/broadcast_queue.cppm
+  modules/queue/mpsc_queue.cppm
+  modules/queue/latest.cppm
+  modules/queue/wait_any.cppm
+  modules/queue/wait_set.cppm
+  modules/queue/awaitable.cppm)
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
-  impl/queue/waiting.cpp)
+  impl/queue/waiting.cpp
+  impl/queue/closing.cpp
+  impl/queue/ring.cpp
+  impl/queue/intents.cpp
+  impl/queue/letter_ring.cpp
+  impl/queue/message_queue.cpp
+  impl/queue/broadcast_ring.cpp
+  impl/queue/broadcast_queue.cpp
+  impl/queue/latest.cpp
+  impl/queue/wait_set.cpp)

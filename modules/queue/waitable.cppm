@@ -10,6 +10,7 @@
 // on; if it is killed before, the others look for themselves when their slice is over.
 module;
 
+#include <atomic>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -37,8 +38,9 @@ export struct wait_source {
   void (*tend)(void* object) noexcept = nullptr;
 };
 
-// Sleeps until one of the sources is ready; which. Sources in different segments are looked at every
-// millisecond. Throws what ready() throws, limit_reached, invalid_argument for more than 64 sources.
+// Sleeps until one of the sources is ready; which. Those beyond the 64th queue, or in another segment
+// than the first, are looked at every millisecond. Throws what ready() throws, limit_reached,
+// invalid_argument for none.
 export [[nodiscard]] std::optional<std::size_t> wait_for_one(std::span<const wait_source> sources,
                                                              platform::steady_time deadline);
 export [[nodiscard]] inline bool wait_for(const wait_source& source,
@@ -49,14 +51,28 @@ export [[nodiscard]] inline bool wait_for(const wait_source& source,
 // Somebody waits at `at`, by thread or by bell: wakes up to `most` threads, and rings.
 export void wake_queue(const queue_view& queue, waiting_point& at, std::uint32_t most) noexcept;
 
-// After the change (a message was committed, a slot was freed). Nobody waits: one load.
+// Does anybody wait at `at`, which is one of the head's two, by thread or by bell? Call it after the
+// change (a message was committed, a slot was freed). Two loads of one line where there are heavy
+// fences.
+export [[nodiscard]] inline bool somebody_waits(const queue_view& queue,
+                                                waiting_point& at) noexcept {
+  queue_head& head = *queue.head;
+  const auto bells = shared(&at == &head.receivers ? head.receiver_bells : head.sender_bells);
+  const bool sleepers = anybody_waits(at);
+  if (notifies_without_fence.load(std::memory_order_relaxed)) [[likely]]  // never false again
+    return sleepers || bells.load(std::memory_order_relaxed) != 0;        // as anybody_waits
+  return sleepers || bells.fetch_or(0, std::memory_order_seq_cst) != 0;   // with arm_bell
+}
+
+export inline void notify(const queue_view& queue, waiting_point& at, std::uint32_t most) noexcept {
+  if (somebody_waits(queue, at)) [[unlikely]]
+    wake_queue(queue, at, most);
+}
 export inline void notify_one(const queue_view& queue, waiting_point& at) noexcept {
-  if (anybody_waits(at)) [[unlikely]]
-    wake_queue(queue, at, 1);
+  notify(queue, at, 1);
 }
 export inline void notify_all(const queue_view& queue, waiting_point& at) noexcept {
-  if (anybody_waits(at)) [[unlikely]]
-    wake_queue(queue, at, ~std::uint32_t{0});
+  notify(queue, at, ~std::uint32_t{0});
 }
 
 export inline constexpr platform::steady_time forever = platform::steady_time::max();

@@ -40,6 +40,16 @@ export class address_map {
     return removals_.load(std::memory_order_acquire);  // pairs with remove
   }
 
+  // A range, and a number that no other range of this process ever had.
+  struct range {
+    mapped_place* owner = nullptr;
+    std::uintptr_t begin = 0;
+    std::size_t bytes = 0;
+    std::uint64_t serial = 0;
+  };
+  // owner is nullptr if no range holds `address`.
+  [[nodiscard]] range range_of(const void* address) const noexcept;
+
   address_map(const address_map&) = delete;
   address_map& operator=(const address_map&) = delete;
 

@@ -43,6 +43,10 @@ import ipcpp.platform;
 
 namespace ipcpp {
 
+namespace detail {
+struct roster;
+}
+
 // Fixed when a table is made. Each process or handle costs 128 bytes.
 export struct participant_limits {
   std::uint32_t processes = 64;
@@ -179,6 +183,8 @@ export class participants {
   [[nodiscard]] platform::parking_slot parking_of(handle_id handle) const noexcept;
 
   [[nodiscard]] participant_limits limits() const noexcept;
+  // Where the table lies.
+  [[nodiscard]] const platform::mapping& place() const noexcept;
   // Participants that are not buried and have not left, dead or alive.
   [[nodiscard]] std::uint32_t size() const noexcept;
   template <std::invocable<const participant_info&> F>
@@ -191,6 +197,7 @@ export class participants {
   }
 
  private:
+  friend struct detail::roster;
   struct state;
   explicit participants(state* self) noexcept : self_(self) {}
   [[nodiscard]] participant_info info_of(std::uint32_t slot) const noexcept;

@@ -4,10 +4,17 @@ set(sync_interfaces
   modules/sync/participants.cppm
   modules/sync/address_map.cppm
   modules/sync/fork_safe_lock.cppm
-  modules/sync/waiting.cppm)
+  modules/sync/waiting.cppm
+  modules/sync/mutex.cppm
+  modules/sync/synchronized.cppm)
 set(sync_internal
-  impl/sync/participant_table.cppm)
+  impl/sync/participant_table.cppm
+  impl/sync/seats.cppm)
 set(sync_bodies
   impl/sync/participants.cpp
   impl/sync/participant_handles.cpp
-  impl/sync/address_map.cpp)
+  impl/sync/address_map.cpp
+  impl/sync/seats.cpp
+  impl/sync/private_seats.cpp
+  impl/sync/waiting.cpp
+  impl/sync/mutex.cpp)

@@ -12,8 +12,9 @@
 //   waiting_point    63   62                0
 //                    | F | marks             |   mark m: a seat whose slot is m modulo 63 may sleep here
 //                                                F: somebody who sleeps here cannot make a heavy fence
-//   words of a seat  0 point   63   62              0      which point, as an offset + 1 from the place's
-//                              | C | offset + 1      |     first byte; 0 none, all ones (but C) several.
+//   words of a seat  0 point   63   62   61         0      which point, counted from the place's table
+//                              | C | R | distance    |     (R: from the place's first byte); 0 none,
+//                                                          all ones but C: several points.
 //                                                          C: chosen by a notifier, not yet awake
 //                    1 since   steady clock, ns: when it began to wait. The oldest is chosen first
 //                    2 tag     the waiter's own: whoever chooses may look at it
@@ -23,17 +24,17 @@
 // a matching seat is taken off by the next notifier.
 //
 // Exact wake-ups. A notifier chooses a seat by one exchange (point -> C|point) and unparks it. The
-// waiter acknowledges (0) when it leaves. notify_one wakes one seat, never the same one twice.
+// waiter acknowledges (0) when it leaves. notify_one wakes one seat, never the same one twice; seats
+// that wait at several points are woken besides, whenever one of their marks is looked under.
 //
-// Crash story
+// Crash story. Every sleep is sliced (50 ms), and whoever waits looks at its condition after each
+// slice: so whatever of the following happens, nobody is later than two slices.
 //   waiter, words written, no mark     nobody looks at them; wiped with the handle
-//   waiter, marked, dies               a notifier may choose it: the wake-up is C in a dead seat. Who
-//                                      buries it passes it on; who waits at the same point looks for
-//                                      such seats whenever its slice is over, and takes the wake-up over
-//   notifier, chosen, not yet unparked the chosen finds C (and ready()) when its slice is over
-//   notifier, a mark taken off, the    the waiters under that mark look, and mark again, when their
-//     seats under it not yet looked at slice is over
-//   So with a deadline far away nothing is later than two slices (100 ms), whoever dies.
+//   waiter, marked, dies               a notifier may choose it: that wake-up is lost
+//   notifier, chosen, not yet unparked the chosen finds C when its slice is over
+//   notifier, a mark taken off, the    they mark again when their slice is over
+//     seats under it not yet looked at
+//   notifier, before it notified       the same as if it was about to: waiters look by themselves
 //
 // Race story. Waiter: words, mark (RMW), heavy fence, ready(). Notifier: change, then marks. Of the
 // two, one sees the other: the heavy fence orders every enrolled notifier's store before its load.
@@ -120,29 +121,32 @@ export class waiting {
   // Leaves. If it was chosen meanwhile and left() was not called, the wake-up is passed on.
   ~waiting();
 
-  // Waits at this one as well. Throws invalid_argument if it lies in another place.
+  // Waits at this one as well, before the first arm(). Throws invalid_argument if it lies in another
+  // place, limit_reached for more than 64.
   void also_at(waiting_point& other);
 
-  // Before each look at the condition that is followed by park().
+  // Before each look at the condition that is followed by park(). A wake-up that came before counts
+  // as used.
   void arm() noexcept;
-  // Sleeps until chosen, or one slice, or the deadline. May return early. At the end of a slice it
-  // takes over wake-ups that the dead were given.
+  // Sleeps until chosen, or one slice, or the deadline. May return early. Look at the condition
+  // whatever it returns: a wake-up may have died with who gave it, or who was given it.
   platform::park_outcome park(platform::steady_time deadline) noexcept;
   // Did a notifier choose this thread since the last arm()?
   [[nodiscard]] bool chosen() const noexcept;
   // Leaves for good, with whatever it waited for: a wake-up it was given is its own.
   void left() noexcept;
+  // The same; true if it was given one, for who wants to decide later.
+  [[nodiscard]] bool leave() noexcept;
 
  private:
-  void mark(waiting_point& at) noexcept;
+  void mark() noexcept;
 
-  static constexpr std::size_t most_points = 64;
+  static constexpr std::uint32_t most_points = 64;
   seat* seat_;
-  waiting_point* first_;
-  waiting_point* more_[most_points - 1];
-  std::uint32_t points_ = 1;
+  waiting_point* points_[most_points];
+  std::uint32_t count_ = 1;
   std::uint32_t ticket_ = 0;
-  std::uint64_t armed_for_ = 0;
+  std::uint64_t waits_for_;
   bool in_ = true;
 };
 

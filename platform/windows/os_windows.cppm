@@ -270,6 +270,28 @@ export class parking_slot {
   std::atomic<void*> event_{nullptr};  // made by the first thread that needs it
 };
 
+export class doorbell {
+ public:
+  using native_handle_type = void*;  // HANDLE of an event
+
+  [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
+  static void ring(const object_id& of, std::uint32_t number) noexcept;
+
+  doorbell(doorbell&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  doorbell& operator=(doorbell&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  ~doorbell();
+
+  [[nodiscard]] native_handle_type native_handle() const noexcept { return event_; }
+  void answer() noexcept;
+
+ private:
+  doorbell() noexcept = default;
+  void* event_ = nullptr;
+};
+
 export class life_hold {
  public:
   life_hold() noexcept = default;

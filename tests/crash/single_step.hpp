@@ -29,7 +29,7 @@ struct scene {
   std::string name;
   std::function<void()> prepare;                // before each round
   std::function<void()> operation;              // in the victim
-  std::function<void()> before = [] {};         // in the victim, before it may die
+  std::function<void()> before = [] {};         // in the victim, ahead of it and not stepped through
   std::function<void()> while_stopped = [] {};  // the victim is stopped somewhere in it
   std::function<void(bool finished)> check;     // the victim is dead; had it finished?
   // Shared bytes the operation may change; looked up each round. Empty: it changes none, only
@@ -58,6 +58,10 @@ struct place_to_die {
 std::vector<place_to_die> places_of(const scene& played);
 // A victim of the scene dies there; prepare() and check() are the caller's. true: it had finished.
 bool kill_at(const scene& played, place_to_die place);
+// Plays the scene once, up to the `event`-th event (counted from 1; ~0: to the end), kills the victim
+// there, and leaves what it left, unchecked. false: the operation was over before. For victims that
+// come before the one under test.
+bool kill_at_event(const scene& played, std::size_t event);
 
 // Prints the report. Throws std::runtime_error if the victim ends in another way than it should.
 report kill_everywhere(const scene& played);

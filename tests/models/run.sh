@@ -1,5 +1,5 @@
 #!/bin/sh
-# Model-checks the protocols of the heap and of concurrent_map, and shows that the models can fail: `tests/models/run.sh [--quick] [MODEL...]`.
+# Model-checks the protocols of the heap, the queues and concurrent_map, and shows that the models can fail: `tests/models/run.sh [--quick] [MODEL...]`.
 #
 # Each model is run as the protocol is, which must hold, and with each of its mutations (a weaker order, a step left out
 # or swapped), which must fail. Prints a line for each and the score; fails when the protocol fails or a mutation
@@ -24,7 +24,7 @@ for argument in "$@"; do
     *) chosen="$chosen $argument" ;;
   esac
 done
-chosen=${chosen:-claim harvest recovery links runs reading mending}
+chosen=${chosen:-claim harvest recovery links runs queue_lane queue_mpmc queue_latest reading mending}
 
 if ! [ -f /usr/include/relacy/relacy.hpp ]; then
   if ! have apt-get || ! can_be_root; then fail "needs relacy's headers (Debian: apt-get install relacy-dev)"; fi
@@ -61,7 +61,7 @@ wait
 for model in $chosen; do build "$model" || fail "$model does not compile"; done
 
 say "== models: check, the protocols $iterations times, a mutation at most $patience times"
-printf '%-9s %-76s %-9s %10s %8s\n' model mutation result iterations seconds
+printf '%-12s %-76s %-9s %10s %8s\n' model mutation result iterations seconds
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 total=0 caught=0 bad=''
@@ -83,7 +83,7 @@ for model in $chosen; do
    $model: $name: $outcome" ;;
     esac
     [ "$number" -eq 0 ] || total=$((total + 1))
-    printf '%-9s %-76s %-9s %10s %8s\n' "$model" "$name" "$verdict" "$(printf '%s' "$outcome" | cut -f 2)" \
+    printf '%-12s %-76s %-9s %10s %8s\n' "$model" "$name" "$verdict" "$(printf '%s' "$outcome" | cut -f 2)" \
       "$(printf '%s' "$outcome" | cut -f 3)"
   done <"$list"
 done
