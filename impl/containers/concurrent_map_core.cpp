@@ -26,7 +26,8 @@
 // the records. A reading that is not seen in 5 announced itself after 2, so its loads see 1. One that is
 // seen has [lower, upper]: if lower is larger than the stamp it began after 4 and saw 1; if upper is less
 // than `born` it has followed no link since the node became reachable, and will look at the clock when it
-// does (map_reading::follow). Modelled in tests/models/reading.cpp.
+// does (map_reading::follow). Then it goes on only from a node that is in the list still: one without
+// the flag. Modelled in tests/models/reading.cpp.
 module;
 
 #include <atomic>
@@ -64,9 +65,9 @@ constexpr std::uint64_t first_chunk = 16;
 // true: taken over from the dead.
 bool take(std::uint64_t& lock, const map_thread& t) noexcept {
   for (int looks = 1;; ++looks) {
-    std::uint64_t seen = 0;
+    std::uint64_t seen = shared_word(lock).load(std::memory_order_relaxed);  // the exchange decides
     // Acquire: pairs with the release of whoever unlocked; a death passes on what the dead did.
-    if (shared_word(lock).compare_exchange_weak(seen, t.me, std::memory_order_acquire))
+    if (seen == 0 && shared_word(lock).compare_exchange_weak(seen, t.me, std::memory_order_acquire))
       return false;
     if (looks % 64 != 0 || seen == 0) continue;
     if (is_dead(t, seen) &&
@@ -80,12 +81,20 @@ void give(std::uint64_t& lock) noexcept {
   shared_word(lock).store(0, std::memory_order_release);  // pairs with take
 }
 
-class taking {
+// Unless somebody who lives holds it.
+bool take_at_once(std::uint64_t& lock, const map_thread& t) noexcept {
+  std::uint64_t seen = shared_word(lock).load(std::memory_order_relaxed);  // the exchange decides
+  return (seen == 0 || is_dead(t, seen)) &&
+         shared_word(lock).compare_exchange_strong(seen, t.me, std::memory_order_acquire);
+}
+
+// A lock that is held already, for the rest of a scope.
+class taken {
  public:
-  taking(std::uint64_t& lock, const map_thread& t) noexcept : lock_(&lock) { take(lock, t); }
-  taking(const taking&) = delete;
-  taking& operator=(const taking&) = delete;
-  ~taking() { give(*lock_); }
+  explicit taken(std::uint64_t& lock) noexcept : lock_(&lock) {}
+  taken(const taken&) = delete;
+  taken& operator=(const taken&) = delete;
+  ~taken() { give(*lock_); }
 
  private:
   std::uint64_t* lock_;
@@ -110,10 +119,6 @@ map_core::~map_core() {
   for (offset_ptr<void>& chunk : records_)
     if (chunk) heap_deallocate(heap(), chunk.get());
   id_ = 0;
-}
-
-int map_core::countr_zero(std::uint64_t bucket) noexcept {
-  return std::countr_zero(bucket);
 }
 
 std::uint64_t map_core::size() noexcept {
@@ -183,10 +188,8 @@ std::uint64_t& map_core::locked_entry_for(std::uint64_t key) noexcept {
 }
 
 void map_core::grow(map_thread& t) noexcept {
-  std::uint64_t seen = shared_word(growth_lock_).load(std::memory_order_relaxed);  // take decides
-  if (seen != 0 && !is_dead(t, seen)) return;
-  if (!shared_word(growth_lock_).compare_exchange_strong(seen, t.me, std::memory_order_acquire))
-    return;
+  if (!take_at_once(growth_lock_, t)) return;
+  const taken held(growth_lock_);
   const std::uint64_t level = levels() + 1;
   if (level <= most_levels) {
     const std::size_t bytes = std::size_t{8} << (level - 1);
@@ -198,7 +201,6 @@ void map_core::grow(map_thread& t) noexcept {
     } catch (...) {  // lists get longer instead
     }
   }
-  give(growth_lock_);
 }
 
 // ---- lists ----
@@ -226,6 +228,9 @@ bool map_core::insert(map_thread& t, std::uint64_t& place, map_node* node) noexc
 }
 
 void map_core::put_into_limbo(map_stripe& s, std::uint64_t node) noexcept {
+  const auto link = shared_word(node_at(node)->link);
+  // Release, before any node after it is removed: pairs with follow.
+  link.store(link.load(std::memory_order_relaxed) | link_removed, std::memory_order_release);
   shared_word(node_at(node)->limbo)
       .store(shared_word(s.limbo).load(std::memory_order_relaxed), std::memory_order_release);
   shared_word(s.limbo).store(node, std::memory_order_release);
@@ -475,13 +480,16 @@ std::size_t map_core::bury_locked(map_thread& t) noexcept {
 }
 
 std::size_t map_core::bury(map_thread& t) noexcept {
-  const taking locked(record_lock_, t);
+  if (!take_at_once(record_lock_, t))
+    return 0;  // somebody is at it, or takes a record and does the same
+  const taken held(record_lock_);
   return bury_locked(t);
 }
 
 // A record for a thread that has everything else. Killed anywhere before `use`: the record is nobody's.
 void map_core::take_record(map_thread& t) {
-  const taking locked(record_lock_, t);
+  take(record_lock_, t);
+  const taken held(record_lock_);
   bury_locked(t);
   for (;;) {
     for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {

@@ -131,8 +131,7 @@ struct map_threads {
       made.no_heavy_fence = 1;
       shared_word(map.fences_needed_).store(1, std::memory_order_seq_cst);
     }
-    if (shared_word(map.fences_needed_).load(std::memory_order_seq_cst) != 0)
-      made.self_fencing = 1;
+    if (shared_word(map.fences_needed_).load(std::memory_order_seq_cst) != 0) made.self_fencing = 1;
     map_thread& t = unused();
     map.take_record(made);
     t = made;

@@ -28,6 +28,7 @@
 // memory takes them back.
 module;
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <concepts>
@@ -40,6 +41,7 @@ module;
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 export module ipcpp.containers:concurrent_map;
 
@@ -208,11 +210,17 @@ class concurrent_map : private detail::map_core {
   template <std::invocable<const K&, const V&> F>
   void for_each(F&& f) const {
     detail::map_reading reading(core().this_thread());
+    std::vector<const entry*> visited;  // of the key (hash) at which the walk is
     for (std::uint64_t stripe = 0; stripe < detail::map_stripe_count; ++stripe) {
       reading.refresh();
-      std::uint64_t* link = &core().head_of(stripe);
-      for (;;) {
+      visited.clear();
+      std::uint64_t reached = 0;
+      for (std::uint64_t* link = &core().head_of(stripe);;) {
         const std::uint64_t found = reading.follow(*link);
+        if ((found & detail::link_removed) != 0) {  // anew, to where it was
+          link = &core().head_of(stripe);
+          continue;
+        }
         const std::uint64_t target = found & detail::link_target;
         if (target == 0) break;
         if ((found & detail::link_to_bucket) != 0) {
@@ -220,11 +228,17 @@ class concurrent_map : private detail::map_core {
           continue;
         }
         entry& e = *static_cast<entry*>(core().node_at(target));
+        link = &e.link;
+        if (e.key < reached) continue;
+        if (e.key > reached) visited.clear();
+        reached = e.key;
+        if (std::ranges::any_of(visited, [&](const entry* v) { return Equal{}(v->key_, e.key_); }))
+          continue;
+        visited.push_back(&e);
         if constexpr (in_word)
           f(std::as_const(e.key_), detail::from_word<V>(word_of(e)));
         else
           f(std::as_const(e.key_), std::as_const(e.value_));
-        link = &e.link;
       }
     }
   }
@@ -304,24 +318,28 @@ class concurrent_map : private detail::map_core {
   [[nodiscard]] entry* find_entry(detail::map_reading& reading, std::uint64_t h,
                                   const Q& key) const {
     detail::map_core& map = core();
-    const std::uint64_t levels = map.levels();
-    bool exact = false;
-    std::uint64_t* link = &map.entry_for(h, levels, exact);
     for (;;) {
-      const std::uint64_t found = reading.follow(*link);
-      const std::uint64_t target = found & detail::link_target;
-      if (target == 0) return nullptr;
-      if ((found & detail::link_to_bucket) != 0) {
-        if (exact && map.levels() == levels) return nullptr;
-        link = &map.bucket_at(target);
-        continue;
+      const std::uint64_t levels = map.levels();
+      bool exact = false;
+      std::uint64_t* link = &map.entry_for(h, levels, exact);
+      for (;;) {
+        const std::uint64_t found = reading.follow(*link);
+        if ((found & detail::link_removed) != 0) [[unlikely]]
+          break;  // anew
+        const std::uint64_t target = found & detail::link_target;
+        if (target == 0) return nullptr;
+        if ((found & detail::link_to_bucket) != 0) {
+          if (exact && map.levels() == levels) return nullptr;
+          link = &map.bucket_at(target);
+          continue;
+        }
+        entry* const e = static_cast<entry*>(map.node_at(target));
+        if (e->key >= h) {
+          if (e->key > h) return nullptr;
+          if (Equal{}(e->key_, key)) return e;
+        }
+        link = &e->link;
       }
-      entry* const e = static_cast<entry*>(map.node_at(target));
-      if (e->key >= h) {
-        if (e->key > h) return nullptr;
-        if (Equal{}(e->key_, key)) return e;
-      }
-      link = &e->link;
     }
   }
   // Under the stripe's lock.

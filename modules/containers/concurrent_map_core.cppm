@@ -11,9 +11,10 @@
 //
 //   directory   level 6: the stripes' heads; level m > 6: one block with the 2^(m-1) odd buckets of
 //               that level. An even bucket is the same as the half of it one level below.
-//   link        63                        3   2        1   0
-//               | distance from the map       | ready | 0 | to a bucket |    0: the list's end
-//               `ready` only in a bucket's own link: may be entered here
+//   link        63                        3   2       1         0
+//               | distance from the map       | ready | removed | to a bucket |    0: the list's end
+//               `ready` only in a bucket's own link: may be entered here. `removed` only in a
+//               node's own: it is in the list no more
 //
 // Roles. Readers walk without a lock, announced in their record. Writers change a stripe's list under
 // the stripe's lock, for a few stores each; they build nodes before and never call user code in it,
@@ -33,6 +34,7 @@
 module;
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -61,6 +63,7 @@ export struct map_node {
 static_assert(sizeof(map_node) == 40 && std::is_trivially_copyable_v<map_node>);
 
 inline constexpr std::uint64_t link_to_bucket = 1;
+export inline constexpr std::uint64_t link_removed = 2;
 inline constexpr std::uint64_t link_ready = 4;
 inline constexpr std::uint64_t link_target = ~std::uint64_t{7};
 
@@ -211,12 +214,11 @@ class map_core {
                                         (link & link_target));
   }
   [[nodiscard]] std::uint64_t& bucket_of(std::uint64_t bucket, std::uint64_t levels) noexcept {
-    const auto zeros = static_cast<unsigned>(countr_zero(bucket));
+    const auto zeros = static_cast<unsigned>(std::countr_zero(bucket));
     if (levels <= base_level + zeros) return stripes_[bucket >> (levels - base_level)].head;
     // Not null: the level was there before `levels_` said so.
     return static_cast<std::uint64_t*>(directory_[levels - zeros].get())[bucket >> (zeros + 1)];
   }
-  [[nodiscard]] static int countr_zero(std::uint64_t bucket) noexcept;
   [[nodiscard]] std::uint64_t& ready_before(std::uint64_t bucket, std::uint64_t levels) noexcept;
   [[nodiscard]] std::uint64_t first_key_of(std::uint64_t bucket_link) noexcept;
   void make_ready(std::uint64_t bucket, std::uint64_t levels) noexcept;
@@ -245,11 +247,12 @@ class map_core {
   alignas(platform::line_stride) map_stripe stripes_[map_stripe_count];
 };
 
-// While it lives, what was reached by follow() stays where it is and whole.
+// While it lives, whatever was reached by follow() stays where it is and whole, however long ago.
 class map_reading {
  public:
   explicit map_reading(map_thread& t) noexcept : thread_(&t) {
     if (t.depth++ == 0) announce();
+    covered_ = t.upper;
   }
   map_reading(const map_reading&) = delete;
   map_reading& operator=(const map_reading&) = delete;
@@ -259,24 +262,32 @@ class map_reading {
       shared_word(thread_->record->lower).store(0, std::memory_order_release);
   }
 
-  // What the link holds, once it is certain that this reading covers it.
+  // What the link of a bucket or of a node that was reached holds, once it is certain that this reading
+  // covers it. With link_removed: begin anew at a bucket. A node that was removed may lead to one that
+  // came and went before this reading covered it.
   [[nodiscard]] std::uint64_t follow(std::uint64_t& link) noexcept {
     map_core& map = *thread_->map;
-    for (;;) {
+    for (bool again = false;;) {
       // Acquire: pairs with the stores that made the node reachable. The clock is read afterwards,
       // so it is at least the node's `born`.
       const std::uint64_t found = shared_word(link).load(std::memory_order_acquire);
       const std::uint64_t clock = shared_word(map.clock_).load(std::memory_order_relaxed);
-      if (clock == thread_->upper) [[likely]]
-        return found;
-      thread_->upper = clock;
-      shared_word(thread_->record->upper).store(clock, std::memory_order_release);
-      order();
+      if (clock == covered_) [[likely]]
+        return again ? found : found & ~link_removed;
+      again = true;
+      covered_ = clock;
+      if (clock != thread_->upper) {
+        thread_->upper = clock;
+        shared_word(thread_->record->upper).store(clock, std::memory_order_release);
+        order();
+      }
     }
   }
   // From here on anew: nothing that was reached before may be used. Does nothing within another one.
   void refresh() noexcept {
-    if (thread_->depth == 1) announce();
+    if (thread_->depth != 1) return;
+    announce();
+    covered_ = thread_->upper;
   }
 
  private:
@@ -287,8 +298,9 @@ class map_reading {
       fence_from_now_on();
     const std::uint64_t clock = map.now();
     thread_->upper = clock;
+    // In any order: whoever misses one of them fenced before we read. Release: what an earlier
+    // reading read (refresh) was read before; pairs with reclaim.
     shared_word(thread_->record->upper).store(clock, std::memory_order_relaxed);
-    // Release, after `upper`: who sees the one sees the other.
     shared_word(thread_->record->lower).store(clock, std::memory_order_release);
     order();
   }
@@ -306,6 +318,7 @@ class map_reading {
   }
 
   map_thread* thread_;
+  std::uint64_t covered_;  // the clock when what is at hand was last known to be in the list
 };
 
 // The stripe's lock for a scope.

@@ -258,8 +258,7 @@ TEST(ConcurrentMap, MemoryIsExhaustedWithoutHarm) {
   map_in<ipcpp::concurrent_map<std::uint64_t, ipcpp::string>> map(h.heap);
   const std::string text(3000, 'x');
   std::uint64_t n = 0;
-  EXPECT_THROW(
-      for (;; ++n) map->insert(n, std::string_view(text)), std::bad_alloc);
+  EXPECT_THROW(for (;; ++n) map->insert(n, std::string_view(text)), std::bad_alloc);
   EXPECT_GT(n, 100u);
   EXPECT_EQ(map->size(), n);
   for (std::uint64_t i = 0; i < n; ++i) ASSERT_EQ(map->find(i)->size(), text.size());

@@ -221,7 +221,11 @@ report kill_everywhere(const scene& played) {
   const one_processor pinned;
   report result;
   const std::vector<place_to_die> places = scout(played, everywhere, result);
-  for (const place_to_die& place : places) {
+  const std::size_t each = everywhere || places.size() <= played.most
+                               ? 1
+                               : (places.size() + played.most - 1) / played.most;
+  for (std::size_t i = 0; i < places.size(); i += each) {
+    const place_to_die& place = places[i];
     played.prepare();
     bool finished = false;
     {

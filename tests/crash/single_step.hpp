@@ -35,6 +35,8 @@ struct scene {
   // Shared bytes the operation may change; looked up each round. Empty: it changes none, only
   // files.
   std::function<std::span<const std::byte>()> watched;
+  // By default at most so many kills, evenly spread.
+  std::size_t most = ~std::size_t{0};
 };
 
 struct report {
