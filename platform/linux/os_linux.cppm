@@ -53,35 +53,6 @@ export class doorbell {
   int both_ = -1;
 };
 
-export class doorbell {
- public:
-  using native_handle_type = int;
-
-  [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
-  static void ring(const object_id& of, std::uint32_t number) noexcept;
-
-  doorbell(doorbell&& other) noexcept
-      : socket_(std::exchange(other.socket_, -1)),
-        timer_(std::exchange(other.timer_, -1)),
-        both_(std::exchange(other.both_, -1)) {}
-  doorbell& operator=(doorbell&& other) noexcept {
-    std::swap(socket_, other.socket_);
-    std::swap(timer_, other.timer_);
-    std::swap(both_, other.both_);
-    return *this;
-  }
-  ~doorbell();
-
-  [[nodiscard]] native_handle_type native_handle() const noexcept { return both_; }
-  void answer() noexcept;
-
- private:
-  doorbell() noexcept = default;
-  int socket_ = -1;
-  int timer_ = -1;
-  int both_ = -1;
-};
-
 export class life_hold {
  public:
   life_hold() noexcept = default;
