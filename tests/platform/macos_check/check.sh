@@ -22,21 +22,26 @@ compile() {
     -isystem "/usr/include/$machine" -isystem /usr/include \
     -Wall -Wextra -Wpedantic -Wconversion -Wgnu -Werror "$@"
 }
-interface() { compile --precompile "$source/$1" -o "$2.pcm"; }
 
-interface modules/platform/error.cppm ipcpp.platform-error
-interface modules/platform/size_literals.cppm ipcpp.platform-size_literals
-interface modules/platform/fields.cppm ipcpp.platform-fields
-interface modules/platform/shareable.cppm ipcpp.platform-shareable
-interface modules/platform/terms.cppm ipcpp.platform-terms
-interface modules/platform/contract.cppm ipcpp.platform-contract
-interface platform/posix/posix.cppm ipcpp.platform-posix
-interface platform/posix/objects.cppm ipcpp.platform-posix_objects
-interface platform/macos/os_macos.cppm ipcpp.platform-os_macos
-interface modules/platform/platform.cppm ipcpp.platform
+# Interfaces in the order of their imports; partitions of other systems are not among the files.
+: >files
+: >pairs
+for file in "$source"/modules/platform/*.cppm "$source"/platform/posix/*.cppm "$source"/platform/macos/*.cppm; do
+  name=$(sed -n 's/^export module ipcpp\.platform\(.*\);/\1/p' "$file")
+  echo "ipcpp.platform$name $file" >>files
+  sed -n 's/^\(export \)\{0,1\}import \(:[a-z_]*\);.*/\2/p' "$file" |
+    while read -r import; do echo "ipcpp.platform$import ipcpp.platform$name"; done >>pairs
+done
+interfaces=0
+for name in $(tsort pairs); do
+  file=$(sed -n "s/^$name //p" files)
+  [ -n "$file" ] || continue
+  compile --precompile "$file" -o "$(echo "$name" | tr : -).pcm"
+  interfaces=$((interfaces + 1))
+done
 count=0
 for body in "$source"/impl/platform/*.cpp "$source"/platform/posix/*.cpp "$source"/platform/macos/*.cpp; do
   compile -fsyntax-only "$body"
   count=$((count + 1))
 done
-echo "10 interfaces and $count bodies compile for macOS; none was run"
+echo "$interfaces interfaces and $count bodies compile for macOS; none was run"
