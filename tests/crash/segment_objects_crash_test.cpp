@@ -58,6 +58,7 @@ struct dies {
 struct CrashSegmentObjects : testing::Test {
   std::optional<segment> now;
   std::size_t before = 0;
+  const std::byte* committed_end = nullptr;
 
   void SetUp() override {
     if (const std::string reason = crash::why_not(); !reason.empty()) GTEST_SKIP() << reason;
@@ -65,13 +66,20 @@ struct CrashSegmentObjects : testing::Test {
   void make_segment(int names = 1) {
     now.reset();
     now.emplace(segment::anonymous({.max_size = 256_KiB, .participants = {8, 16}}));
+    // All of the memory there can be is committed now: what is not there cannot be watched.
+    for (std::size_t most = 256_KiB; most > 64_KiB; most -= 4_KiB)
+      if (void* const all = now->heap().try_allocate(most); all != nullptr) {
+        committed_end = static_cast<const std::byte*>(all) + most;
+        now->heap().deallocate(all);
+        break;
+      }
     for (int i = 0; i < names; ++i) (void)now->construct<int>("stays " + std::to_string(i), i);
     before = in_use();
   }
   std::size_t in_use() const { return now->heap().statistics().bytes_in_use; }
   std::span<const std::byte> bytes() const {
     const auto* const first = reinterpret_cast<const std::byte*>(now->heap().header()) - 512;
-    return {first, now->max_size()};
+    return {first, committed_end};
   }
   // Somebody who dies in the constructor of "x", after so many allocations of it.
   void leave_a_dead_maker() {
