@@ -131,8 +131,15 @@ std::optional<std::size_t> wait_for_one(std::span<const wait_source> sources,
       const auto soon = clock::now() + look_elsewhere_every;
       if (soon < until) until = soon;
     }
-    const platform::park_outcome outcome = now.park(until);
-    if (outcome == platform::park_outcome::woken) continue;
+    if (now.park(until) == platform::park_outcome::woken) {
+      // Before arming, which costs a heavy fence: most who are woken find what they were woken for.
+      if (const auto ready = look_at_all(sources)) {
+        now.left();
+        if (sources.size() > 1) pass_on(sources, *ready);
+        return ready;
+      }
+      continue;
+    }
     const clock::time_point then = clock::now();
     if (then >= next_tending) {
       for (const wait_source& source : sources)

@@ -66,24 +66,27 @@ class queue_stage {
   }
 
   // A new queue that has been through some laps and holds `fill` letters numbered from 100.
-  template <class... Args>
-  void begin(std::size_t fill, const Args&... args) {
+  void begin(std::size_t fill) {
     queue_.reset();
-    queue_.emplace(segment_, capacity_, args...);
+    if constexpr (requires { Queue(capacity_, ipcpp::queue_limits{}, nowhere); }) {
+      queue_.emplace(segment_, capacity_, ipcpp::queue_limits{.endpoints = 6});
+    } else if constexpr (requires { Queue(capacity_, ipcpp::mpsc_limits{}, nowhere); }) {
+      queue_.emplace(segment_, capacity_, ipcpp::mpsc_limits{.senders = 4});
+    } else {
+      queue_.emplace(segment_, capacity_);
+    }
     std::construct_at(notes_);
-    auto in = queue()->sender();
-    auto out = queue()->receiver();
+    auto in = (**queue_).sender();
+    auto out = (**queue_).receiver();
     for (std::uint64_t i = 0; i < 3; ++i) {
       if (!in.try_send(write_letter(i)) || !out.try_receive()) throw std::runtime_error("laps");
     }
     filled_ = fill;
-    may_be_sent_ = 0;
     may_be_lost_ = 0;
     met_.clear();
     for (std::uint64_t i = 0; i < fill; ++i)
       if (!in.try_send(write_letter(100 + i))) throw std::runtime_error("fill");
   }
-  std::optional<test::object_in<Queue>>& queue() { return queue_; }
   Queue& operator*() { return **queue_; }
   ledger& notes() { return *notes_; }
   std::span<const std::byte> watched() { return test::block_of(**queue_); }
@@ -111,7 +114,7 @@ class queue_stage {
   // All victims are dead. Drains, compares with what they knew, and uses the queue for some laps.
   void check() {
     {
-      auto out = queue()->receiver();
+      auto out = (**queue_).receiver();
       take(out, 300);
       const auto again = out.wait_source();
       if (again.tend != nullptr) again.tend(again.object);
@@ -151,8 +154,8 @@ class queue_stage {
   }
 
   void use_for_some_laps() {
-    auto in = queue()->sender();
-    auto out = queue()->receiver();
+    auto in = (**queue_).sender();
+    auto out = (**queue_).receiver();
     for (std::uint64_t lap = 0; lap < 3; ++lap) {
       for (std::uint64_t i = 0; i < capacity(); ++i)
         ASSERT_TRUE(in.try_send(write_letter(5000 + i))) << "blocked: no room for letter " << i;
@@ -168,12 +171,12 @@ class queue_stage {
   }
 
  private:
+  static inline const ipcpp::allocator<std::byte> nowhere{};
   ipcpp::segment segment_ = ipcpp::segment::anonymous({.max_size = 1 << 22});
   std::size_t capacity_;
   std::optional<test::object_in<Queue>> queue_;
   ledger* notes_ = nullptr;
   std::uint64_t filled_ = 0;
-  std::uint64_t may_be_sent_ = 0;
   std::uint64_t may_be_lost_ = 0;
   std::vector<delivery> met_;
 };

@@ -26,8 +26,10 @@ struct guards {
     }
   }
   void expect_whole() const {
+    unsigned char whole[4096];
+    std::memset(whole, 0xa5, sizeof whole);
     for (const unsigned char* block : blocks)
-      for (int i = 0; i < 4096; ++i) ASSERT_EQ(block[i], 0xa5) << "wrote out of the queue";
+      ASSERT_EQ(std::memcmp(block, whole, sizeof whole), 0) << "wrote out of the queue";
   }
   ipcpp::heap& heap;
   unsigned char* blocks[8] = {};

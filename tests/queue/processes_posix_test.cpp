@@ -200,7 +200,7 @@ TEST_F(QueueProcesses, AReceiverInheritsTheSlotOfADeadOneWhenThereIsNoOther) {
       lines->head = 2;
     });
   }
-  EXPECT_ERROR((void)tight->sender(), limit_reached) << "a sender cannot deliver what they held";
+  EXPECT_ERROR((void)tight->sender(), limit_reached);  // a sender cannot deliver what they held
   std::vector<std::uint64_t> got;
   {
     // One that leaves without having received passes the inheritance on.
