@@ -448,8 +448,10 @@ message_queue_statistics message_queue::statistics() const {
     sum.redelivered += at(3);
     sum.withdrawn += at(4);
   }
-  for (std::uint32_t p = 0; p < priorities; ++p)
+  for (std::uint32_t p = 0; p < priorities; ++p) {
+    rings[p].advance_freed();  // what was released last may not have been counted
     sum.bytes_in_use += static_cast<std::size_t>(rings[p].claimed_granules() * granule_bytes);
+  }
   sum.senders = count_endpoints(queue, endpoint_role::sender);
   sum.receivers = count_endpoints(queue, endpoint_role::receiver);
   return sum;

@@ -167,9 +167,11 @@ struct broadcast_model : rl::test_suite<broadcast_model, 3> {
         for (int n = 0; n < 3; ++n) try_publish(1, slow);
       });
       if (!lives) dead[1].store(1, release);
+      full_fence();  // what it did becomes visible some day: here, before the last look
       p_over = true;
     } else if (i == 1) {
       for (int n = 0; n < 4; ++n) try_publish(2, slow);
+      full_fence();
       q_over = true;
     } else {
       subscribed.store(1, release);

@@ -382,10 +382,12 @@ struct letter_model : rl::test_suite<letter_model, 3> {
           send(1, 4, free_seen);
         }
       }
+      full_fence();  // what it did becomes visible some day: here, before the last look
       p_over = true;
     } else if (i == 1 && !two_receivers) {
       send(2, 2, free_seen);
       send(2, 3, free_seen);
+      full_fence();
       s_over = true;
     } else if (i == 1) {
       claimed c{};
@@ -403,6 +405,7 @@ struct letter_model : rl::test_suite<letter_model, 3> {
         }
       });
       if (!lives) dead[2].store(1, release);
+      full_fence();
       s_over = true;
     } else {
       for (int n = 0; n < 6; ++n) {
@@ -416,6 +419,7 @@ struct letter_model : rl::test_suite<letter_model, 3> {
         if (!receive(3)) mend(3);
       }
       help_tail();
+      advance_freed();  // as whoever finds the ring full does
     }
   }
 
