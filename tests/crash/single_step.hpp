@@ -37,6 +37,7 @@ struct scene {
   std::function<std::span<const std::byte>()> watched;
   // By default at most so many kills, evenly spread.
   std::size_t most = ~std::size_t{0};
+  bool events_only = false;  // also in full: no kills between events
 };
 
 struct report {
