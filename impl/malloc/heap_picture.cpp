@@ -272,7 +272,8 @@ heap_picture look_at_heap(const platform::object_image& image, std::uint64_t sou
     fault("the header is not as its creator wrote it");
     return seen;
   }
-  if (header->capacity_bytes > platform::largest_capacity ||
+  const std::uint64_t object_bytes = image.prologue().capacity_bytes;
+  if (header->capacity_bytes > object_bytes || seen.at > object_bytes - header->capacity_bytes ||
       header->words_at > header->capacity_bytes || header->bits_at > header->capacity_bytes ||
       header->pages_at > header->capacity_bytes || header->most_pages > max_pages ||
       header->most_pages > (header->capacity_bytes - header->pages_at) >> page_shift) {
@@ -298,6 +299,11 @@ heap_picture look_at_heap(const platform::object_image& image, std::uint64_t sou
                    static_cast<std::uint32_t>(header->run_lock >> 32)};
   if (seen.end_page > seen.most_pages) {
     fault("more pages than ever fit: " + std::to_string(seen.end_page));
+    seen.end_page = 0;
+  }
+  // The words of all pages are there, so there are no more pages than that.
+  if (seen.end_page * 8 > image.facts().committed_bytes) {
+    fault(std::to_string(seen.end_page) + " pages, but no memory for as many words");
     seen.end_page = 0;
   }
   if (seen.damage_contained) fault("damage was seen before and contained");
