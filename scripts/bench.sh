@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds the benchmarks with the release preset and runs them: `./dev bench [CATCH2 ARGUMENTS]`, or
+# `./dev bench locks [ROUNDS]`: locks beside pthread's and Boost's, or
 # `./dev bench malloc [ARGUMENTS]`: the heap beside other allocators (`./dev bench malloc --help`; docs/benchmarks.md).
 #
 # Changes: what setup.sh installs, and build/. `malloc` also installs, on Debian 12, the allocators it compares with and
@@ -57,6 +58,13 @@ bench_malloc() {
 if [ "${1:-}" = malloc ]; then
   shift
   bench_malloc "$@"
+fi
+if [ "${1:-}" = locks ]; then
+  shift
+  configure release -DIPCPP_BUILD_BENCHMARKS=ON
+  build_targets locks_benchmark
+  say "== locks benchmark"
+  exec "$build/locks_benchmark/locks_benchmark" "$@"
 fi
 configure release -DIPCPP_BUILD_BENCHMARKS=ON
 build_targets benchmarks

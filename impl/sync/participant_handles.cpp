@@ -53,8 +53,6 @@ void participants::state::free_handles(participant_id of) noexcept {
     if (repair != nullptr)
       repair(repair_context,
              remains{of, {i, handle_generation(control)}, handle_kind_of(control), &handle.words});
-    // Before the words go: an undertaker that dies here is followed by one that does it again.
-    if (handle_kind_of(control) == seat_kind) pass_on_wake_up(roster(*this), handle.words);
     free_handle(handle, handle_generation(control));
   }
 }
