@@ -21,12 +21,12 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-struct written {
+struct by_writers {
   void lock() { mutex.lock(); }
   void unlock() { mutex.unlock(); }
   ipcpp::shared_mutex mutex;
 };
-struct read {
+struct by_readers {
   void lock() { mutex.lock_shared(); }
   void unlock() { mutex.unlock_shared(); }
   ipcpp::shared_mutex mutex;
@@ -43,10 +43,10 @@ int main(int argc, char** argv) {
                  &place.make<ipcpp::mutex>(0)});
   all.push_back({"ipcpp::recursive_mutex", locks::alone<ipcpp::recursive_mutex>,
                  locks::contended<ipcpp::recursive_mutex>, &place.make<ipcpp::recursive_mutex>(1)});
-  all.push_back({"ipcpp::shared_mutex, lock", locks::alone<written>, locks::contended<written>,
-                 &place.make<written>(2)});
-  all.push_back({"ipcpp::shared_mutex, lock_shared", locks::alone<read>, locks::contended<read>,
-                 &place.make<read>(3)});
+  all.push_back({"ipcpp::shared_mutex, lock", locks::alone<by_writers>,
+                 locks::contended<by_writers>, &place.make<by_writers>(2)});
+  all.push_back({"ipcpp::shared_mutex, lock_shared", locks::alone<by_readers>,
+                 locks::contended<by_readers>, &place.make<by_readers>(3)});
 
   std::printf("%-34s %10s %14s\n", "alone: lock and unlock", "ns", "x pthread");
   constexpr std::uint64_t each = 200'000;

@@ -81,7 +81,12 @@ enum class attempt : std::uint8_t { locked, owner_died, busy };
 }  // namespace
 
 robust_lock::outcome robust_lock::try_lock(const lock_request& how) {
-  switch (try_take(std::atomic_ref(owner_), seat_at(this).id, how)) {
+  seat& me = seat_at(this);
+  const std::atomic_ref word(owner_);
+  attempt got = try_take(word, me.id, how);
+  // Who only ever tries has to be told as well.
+  if (got == attempt::busy && pass_over_the_gone(me, how, false)) got = try_take(word, me.id, how);
+  switch (got) {
     case attempt::locked:
       return outcome::locked;
     case attempt::owner_died:
@@ -90,6 +95,26 @@ robust_lock::outcome robust_lock::try_lock(const lock_request& how) {
       break;
   }
   return outcome::timed_out;
+}
+
+// Frees the lock if its owner is gone, or the one it was handed to (who, if `waited`, is passed over
+// alive). false: it did not.
+bool robust_lock::pass_over_the_gone(seat& me, const lock_request& how, bool waited) noexcept {
+  const std::atomic_ref word(owner_);
+  std::uint64_t seen = word.load(std::memory_order_relaxed);  // the exchange decides
+  if (owner_in(seen) == 0 || owner_in(seen) == me.id) return false;
+  const bool gone = me.in.gone(owner_in(seen));
+  if (gone && how.readers != nullptr)  // it may have died while it took a mark off
+    std::atomic_ref(*how.readers).fetch_or(~std::uint64_t{0}, std::memory_order_seq_cst);
+  // Nobody has held it since it was handed over; nothing was touched at the gate.
+  const std::uint64_t freed = (seen & handed_flag) != 0 ? 0
+                              : (seen & gate_flag) != 0 ? seen & broken_flag
+                                                        : broken_flag;
+  if (!gone && !(waited && (seen & handed_flag) != 0)) return false;
+  // Acquire, release: what the gone one, or the one that handed it over, did is passed on.
+  if (!word.compare_exchange_strong(seen, freed, std::memory_order_acq_rel)) return false;
+  freed == 0 ? notify_one(waiters_) : notify_all(waiters_);
+  return true;
 }
 
 robust_lock::outcome robust_lock::lock(const lock_request& how) {
@@ -118,7 +143,7 @@ robust_lock::outcome robust_lock::lock_slowly(const lock_request& how) {
     relax();
   }
   const platform::steady_time began = std::chrono::steady_clock::now();
-  if (how.deadline <= began) return outcome::timed_out;
+  if (how.deadline <= began) return try_lock(how);
   platform::steady_time look_at = began + patience;  // when to ask for the first time who died
 
   waiting now(waiters_);
@@ -135,22 +160,8 @@ robust_lock::outcome robust_lock::lock_slowly(const lock_request& how) {
     if (slept == platform::park_outcome::woken) continue;
     look_at = platform::steady_time::max();
 
-    std::uint64_t seen = word.load(std::memory_order_relaxed);  // the exchange decides
-    if (owner_in(seen) != 0 && seen == before && owner_in(seen) != me.id) {
-      const bool gone = me.in.gone(owner_in(seen));
-      if (gone && how.readers != nullptr)  // it may have died while it took a mark off
-        std::atomic_ref(*how.readers).fetch_or(~std::uint64_t{0}, std::memory_order_seq_cst);
-      // Acquire, release: what the gone one, or the one that handed it over, did is passed on.
-      if ((seen & handed_flag) != 0) {
-        // Nobody has held it since it was handed over.
-        if (gone || slept == platform::park_outcome::slice_over)
-          word.compare_exchange_strong(seen, 0, std::memory_order_acq_rel);
-      } else if (gone && word.compare_exchange_strong(
-                             seen, (seen & gate_flag) != 0 ? seen & broken_flag : broken_flag,
-                             std::memory_order_acq_rel)) {
-        notify_all(waiters_);
-      }
-    }
+    if (word.load(std::memory_order_relaxed) == before)
+      (void)pass_over_the_gone(me, how, slept == platform::park_outcome::slice_over);
     if (slept == platform::park_outcome::deadline_passed &&
         std::chrono::steady_clock::now() >= how.deadline) {
       const bool given = now.leave();
