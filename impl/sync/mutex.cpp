@@ -190,7 +190,7 @@ void robust_lock::unlock() {
 }
 
 void robust_lock::unlock_slowly() {
-  seat* const me = find_seat(this);
+  seat* const me = my_seat(this);
   const std::atomic_ref word(owner_);
   const std::uint64_t held = word.load(std::memory_order_relaxed);  // our own store, or not ours
   if (me == nullptr || (held & ~(broken_flag | gate_flag)) != me->id) refuse_foreign_unlock();
@@ -204,7 +204,7 @@ void robust_lock::unlock_slowly() {
     std::atomic_ref(*static_cast<std::uint64_t*>(to))
         .store(heir | handed_flag, std::memory_order_release);
   };
-  const std::uint64_t since = steady_ns(std::chrono::steady_clock::now() - patience);
+  const std::uint64_t since = steady_ns(std::chrono::steady_clock::now() - longest_overtaking);
   if (std::atomic_ref(waiters_.marks).load(std::memory_order_relaxed) != 0) {
     if (hand_over(waiters_, since, give, &owner_)) return;
     // Nothing was given, or the heir left: ours again, unless the heir said yes after all or
@@ -244,7 +244,7 @@ bool robust_lock::owner_died() const noexcept {
 }
 
 bool robust_lock::held_by_me() const noexcept {
-  const seat* const me = find_seat(this);
+  const seat* const me = my_seat(this);
   const std::uint64_t word =
       std::atomic_ref(const_cast<std::uint64_t&>(owner_)).load(std::memory_order_relaxed);
   return me != nullptr &&

@@ -88,7 +88,7 @@ shared_mutex::outcome shared_mutex::write_slowly(platform::steady_time deadline,
 
 // At the gate. On false, and when it throws, the gate is free again.
 bool shared_mutex::wait_for_readers(platform::steady_time deadline) {
-  seat& me = *find_seat(this);
+  seat& me = *my_seat(this);
   if (read_word(me, me.in.point_of(last_out_)) != nullptr) {
     core_.unlock_slowly();
     throw error(errc::would_deadlock, "shared lock", "", "held shared by this thread already",
@@ -122,7 +122,7 @@ bool shared_mutex::wait_for_readers(platform::steady_time deadline) {
 }
 
 bool shared_mutex::anybody_inside(bool look_for_the_dead) noexcept {
-  const roster in = find_seat(this)->in;
+  const roster in = my_seat(this)->in;
   const std::uint64_t lock = in.point_of(last_out_);
   const std::atomic_ref marks(readers_);
   const auto inside_under = [&](std::uint32_t mark) {
@@ -165,7 +165,7 @@ bool shared_mutex::anybody_inside(bool look_for_the_dead) noexcept {
 // ---- readers ----
 
 void shared_mutex::come_in(std::uint64_t& word) noexcept {
-  seat& me = *find_seat(this);
+  seat& me = *my_seat(this);
   std::atomic_ref(word).exchange(me.in.point_of(last_out_), std::memory_order_seq_cst);
   const std::atomic_ref marks(readers_);
   if ((marks.load(std::memory_order_seq_cst) & mark_of(me)) == 0)
@@ -178,7 +178,8 @@ void shared_mutex::go_out(std::uint64_t& word) noexcept {
 }
 
 shared_mutex::outcome shared_mutex::read(platform::steady_time deadline, bool blocks) {
-  seat& me = seat_at(this);
+  seat* const known = recent_seat_at(this);
+  seat& me = known != nullptr ? *known : seat_at(this);
   std::uint64_t* const word = read_word(me, 0);
   if (word == nullptr)
     throw error(errc::limit_reached, "shared lock",
@@ -215,7 +216,7 @@ bool shared_mutex::lock_shared_until(platform::steady_time deadline) {
 }
 
 void shared_mutex::unlock_shared() {
-  seat* const me = find_seat(this);
+  seat* const me = my_seat(this);
   std::uint64_t* const word = me == nullptr ? nullptr : read_word(*me, me->in.point_of(last_out_));
   if (word == nullptr) refuse_foreign_unlock();
   go_out(*word);

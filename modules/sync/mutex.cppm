@@ -31,8 +31,8 @@
 // Waiting threads sleep; at the latest after 100 ms they notice whatever a death has left.
 //
 // Fairness. A thread that comes may overtake those that sleep, until the one that has waited longest
-// has waited for 1 ms: then it is handed the lock. So nobody waits for more than one turn of each of
-// those that came before it, and a millisecond.
+// has waited for 10 ms: then it is handed the lock. So nobody waits for more than one turn of each of
+// those that came before it, and 10 ms.
 module;
 
 #include <chrono>

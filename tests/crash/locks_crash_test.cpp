@@ -115,7 +115,7 @@ struct stage {
   std::unique_ptr<sleeper> stop_asleep(const std::function<void()>& body) {
     auto made = std::make_unique<sleeper>(body);
     while (std::atomic_ref(asleep).load() == 0) std::this_thread::sleep_for(100us);
-    std::this_thread::sleep_for(3ms);  // it has slept for longer than a millisecond
+    std::this_thread::sleep_for(15ms);  // long enough to be handed the lock
     made->signal(SIGSTOP);
     return made;
   }
