@@ -3,7 +3,8 @@
 # `./dev bench malloc [ARGUMENTS]`: the heap beside other allocators (`./dev bench malloc --help`; docs/benchmarks.md), or
 # `./dev bench queue [ARGUMENTS]`: the queues beside the machine and other queues (`--help`; docs/queues.md), or
 # `./dev bench containers [--rounds N] [FILTER...]`: the containers beside the standard's and Boost's, or
-# `./dev bench map`: concurrent_map beside maps under a lock (docs/concurrent_map.md).
+# `./dev bench map`: concurrent_map beside maps under a lock (docs/concurrent_map.md), or
+# `./dev bench locks [ROUNDS]`: locks beside pthread's and Boost's (docs/locks.md).
 #
 # Changes: what setup.sh installs, and build/. `malloc` also installs, on Debian 12, the allocators it compares with and
 # valgrind (the packages named below), and builds the library a second time, without crash tolerance, in
@@ -94,6 +95,13 @@ if [ "${1:-}" = map ]; then
   build_targets map_benchmark
   say "== map benchmark"
   exec "$build/map_benchmark" "$@"
+fi
+if [ "${1:-}" = locks ]; then
+  shift
+  configure release -DIPCPP_BUILD_BENCHMARKS=ON
+  build_targets locks_benchmark
+  say "== locks benchmark"
+  exec "$build/locks_benchmark/locks_benchmark" "$@"
 fi
 configure release -DIPCPP_BUILD_BENCHMARKS=ON
 build_targets benchmarks

@@ -28,6 +28,7 @@ module ipcpp.sync;
 import ipcpp.platform;
 import :mutex;
 import :participants;
+import :recursive_mutex;
 import :seats;
 import :synchronized;
 import :waiting;
@@ -40,6 +41,7 @@ namespace {
 
 constexpr std::uint64_t broken_flag = 1;
 constexpr std::uint64_t handed_flag = 2;
+constexpr std::uint64_t gate_flag = 4;
 constexpr std::uint64_t flags = 0xffff;
 
 constexpr std::chrono::milliseconds patience{
@@ -52,15 +54,17 @@ constexpr std::chrono::milliseconds patience{
 enum class attempt : std::uint8_t { locked, owner_died, busy };
 
 [[nodiscard]] attempt try_take(std::atomic_ref<std::uint64_t> word, std::uint64_t id,
-                               bool for_repair) noexcept {
+                               const lock_request& how) noexcept {
   std::uint64_t seen = word.load(std::memory_order_relaxed);  // the exchange decides
   for (;;) {
     const bool handed_to_me = seen == (id | handed_flag);
     if (owner_in(seen) != 0 && !handed_to_me) return attempt::busy;
-    if ((seen & broken_flag) != 0 && !for_repair) return attempt::owner_died;
-    // Acquire: pairs with unlock's release, and with the one that noticed a death.
-    if (word.compare_exchange_weak(seen, id | (seen & broken_flag), std::memory_order_acquire,
-                                   std::memory_order_relaxed))
+    if ((seen & broken_flag) != 0 && !how.for_repair) return attempt::owner_died;
+    // Acquire: pairs with unlock's release, and with the one that noticed a death. Sequentially
+    // consistent: a writer's comes before its look at the readers (:shared_mutex).
+    if (word.compare_exchange_weak(seen,
+                                   id | (seen & broken_flag) | (how.at_the_gate ? gate_flag : 0),
+                                   std::memory_order_seq_cst, std::memory_order_relaxed))
       return attempt::locked;
   }
 }
@@ -76,16 +80,13 @@ enum class attempt : std::uint8_t { locked, owner_died, busy };
 
 }  // namespace
 
-robust_lock::outcome robust_lock::try_lock(bool for_repair) {
-  const std::atomic_ref word(owner_);
-  if (seat* const s = recent_seat_at(this); s != nullptr) {
-    std::uint64_t free = 0;
-    if (word.compare_exchange_strong(free, s->id, std::memory_order_acquire,  // pairs with unlock
-                                     std::memory_order_relaxed))
-      return outcome::locked;
-  }
+robust_lock::outcome robust_lock::try_lock(const lock_request& how) {
   seat& me = seat_at(this);
-  switch (try_take(word, me.id, for_repair)) {
+  const std::atomic_ref word(owner_);
+  attempt got = try_take(word, me.id, how);
+  // Who only ever tries has to be told as well.
+  if (got == attempt::busy && pass_over_the_gone(me, how, false)) got = try_take(word, me.id, how);
+  switch (got) {
     case attempt::locked:
       return outcome::locked;
     case attempt::owner_died:
@@ -96,65 +97,76 @@ robust_lock::outcome robust_lock::try_lock(bool for_repair) {
   return outcome::timed_out;
 }
 
-robust_lock::outcome robust_lock::lock(platform::steady_time deadline, bool for_repair) {
+// Frees the lock if its owner is gone, or the one it was handed to (who, if `waited`, is passed over
+// alive). false: it did not.
+bool robust_lock::pass_over_the_gone(seat& me, const lock_request& how, bool waited) noexcept {
+  const std::atomic_ref word(owner_);
+  std::uint64_t seen = word.load(std::memory_order_relaxed);  // the exchange decides
+  if (owner_in(seen) == 0 || owner_in(seen) == me.id) return false;
+  const bool gone = me.in.gone(owner_in(seen));
+  if (gone && how.readers != nullptr)  // it may have died while it took a mark off
+    std::atomic_ref(*how.readers).fetch_or(~std::uint64_t{0}, std::memory_order_seq_cst);
+  // Nobody has held it since it was handed over; nothing was touched at the gate.
+  const std::uint64_t freed = (seen & handed_flag) != 0 ? 0
+                              : (seen & gate_flag) != 0 ? seen & broken_flag
+                                                        : broken_flag;
+  if (!gone && !(waited && (seen & handed_flag) != 0)) return false;
+  // Acquire, release: what the gone one, or the one that handed it over, did is passed on.
+  if (!word.compare_exchange_strong(seen, freed, std::memory_order_acq_rel)) return false;
+  freed == 0 ? notify_one(waiters_) : notify_all(waiters_);
+  return true;
+}
+
+robust_lock::outcome robust_lock::lock(const lock_request& how) {
   if (seat* const s = recent_seat_at(this); s != nullptr) {
     std::uint64_t free = 0;
     if (std::atomic_ref(owner_).compare_exchange_strong(
-            free, s->id, std::memory_order_acquire,  // pairs with unlock
+            free, s->id | (how.at_the_gate ? gate_flag : 0),
+            std::memory_order_seq_cst,  // as in try_take
             std::memory_order_relaxed))
       return outcome::locked;
   }
-  return lock_slowly(deadline, for_repair);
+  return lock_slowly(how);
 }
 
-robust_lock::outcome robust_lock::lock_slowly(platform::steady_time deadline, bool for_repair) {
+robust_lock::outcome robust_lock::lock_slowly(const lock_request& how) {
   seat& me = seat_at(this);
   const std::atomic_ref word(owner_);
   for (std::uint32_t look = 0;; ++look) {
-    const attempt got = try_take(word, me.id, for_repair);
+    const attempt got = try_take(word, me.id, how);
     if (got == attempt::locked) return outcome::locked;
     if (got == attempt::owner_died) return outcome::owner_died;
-    if (owner_in(word.load(std::memory_order_relaxed)) == me.id)  // only this thread writes it
+    // Only this thread writes it so; but a hand-over that is being taken back may name it with H.
+    if ((word.load(std::memory_order_relaxed) & ~(broken_flag | gate_flag)) == me.id)
       refuse(errc::would_deadlock, "held by this thread already", "use a recursive_mutex");
     if (look >= spins()) break;
     relax();
   }
   const platform::steady_time began = std::chrono::steady_clock::now();
-  if (deadline <= began) return outcome::timed_out;
+  if (how.deadline <= began) return try_lock(how);
   platform::steady_time look_at = began + patience;  // when to ask for the first time who died
 
   waiting now(waiters_);
   for (;;) {
     now.arm();
-    const attempt got = try_take(word, me.id, for_repair);
+    const attempt got = try_take(word, me.id, how);
     if (got == attempt::locked) {
       now.left();
       return outcome::locked;
     }
     if (got == attempt::owner_died) return outcome::owner_died;  // a wake-up is passed on
     const std::uint64_t before = word.load(std::memory_order_relaxed);
-    const platform::park_outcome slept = now.park(std::min(deadline, look_at));
+    const platform::park_outcome slept = now.park(std::min(how.deadline, look_at));
     if (slept == platform::park_outcome::woken) continue;
     look_at = platform::steady_time::max();
 
-    std::uint64_t seen = word.load(std::memory_order_relaxed);  // the exchange decides
-    if (owner_in(seen) != 0 && seen == before && owner_in(seen) != me.id) {
-      const bool gone = me.in.gone(owner_in(seen));
-      if ((seen & handed_flag) != 0) {
-        // Nobody has held it since it was handed over. Acquire, release: passes on what the one
-        // that handed it over released.
-        if (gone || slept == platform::park_outcome::slice_over)
-          word.compare_exchange_strong(seen, 0, std::memory_order_acq_rel);
-      } else if (gone &&
-                 word.compare_exchange_strong(seen, broken_flag, std::memory_order_acq_rel)) {
-        notify_all(waiters_);
-      }
-    }
+    if (word.load(std::memory_order_relaxed) == before)
+      (void)pass_over_the_gone(me, how, slept == platform::park_outcome::slice_over);
     if (slept == platform::park_outcome::deadline_passed &&
-        std::chrono::steady_clock::now() >= deadline) {
+        std::chrono::steady_clock::now() >= how.deadline) {
       const bool given = now.leave();
       // After leaving: whoever hands it over now sees that we left, whoever did is seen.
-      const attempt last = try_take(word, me.id, for_repair);
+      const attempt last = try_take(word, me.id, how);
       if (last == attempt::locked) return outcome::locked;
       if (given) (void)wake(waiters_, 1);
       return last == attempt::owner_died ? outcome::owner_died : outcome::timed_out;
@@ -178,12 +190,10 @@ void robust_lock::unlock() {
 }
 
 void robust_lock::unlock_slowly() {
-  seat* const me = find_seat(this);
+  seat* const me = my_seat(this);
   const std::atomic_ref word(owner_);
   const std::uint64_t held = word.load(std::memory_order_relaxed);  // our own store, or not ours
-  if (me == nullptr || (held & ~broken_flag) != me->id)
-    refuse(errc::not_owner, "held by nobody, or by another thread",
-           "unlock it where it was locked");
+  if (me == nullptr || (held & ~(broken_flag | gate_flag)) != me->id) refuse_foreign_unlock();
   if ((held & broken_flag) != 0) {
     word.store(broken_flag, std::memory_order_release);  // pairs with lock_for_repair
     notify_all(waiters_);                                // all of them are told
@@ -194,13 +204,13 @@ void robust_lock::unlock_slowly() {
     std::atomic_ref(*static_cast<std::uint64_t*>(to))
         .store(heir | handed_flag, std::memory_order_release);
   };
-  const std::uint64_t since = steady_ns(std::chrono::steady_clock::now() - patience);
+  const std::uint64_t since = steady_ns(std::chrono::steady_clock::now() - longest_overtaking);
   if (std::atomic_ref(waiters_.marks).load(std::memory_order_relaxed) != 0) {
     if (hand_over(waiters_, since, give, &owner_)) return;
     // Nothing was given, or the heir left: ours again, unless the heir said yes after all or
     // somebody else took it over.
     std::uint64_t seen = word.load(std::memory_order_relaxed);
-    if (seen != me->id &&
+    if ((seen & ~gate_flag) != me->id &&
         ((seen & handed_flag) == 0 ||
          // Acquire: perhaps it was handed on by another, whose changes we must pass on.
          !word.compare_exchange_strong(seen, me->id, std::memory_order_acquire)))
@@ -222,54 +232,52 @@ void robust_lock::mark_inconsistent() {
   std::atomic_ref(owner_).fetch_or(broken_flag, std::memory_order_acq_rel);
 }
 
+void robust_lock::through_the_gate() noexcept {
+  // Relaxed, and no exchange: while the owner lives nobody else changes it.
+  const std::atomic_ref word(owner_);
+  word.store(word.load(std::memory_order_relaxed) & ~gate_flag, std::memory_order_relaxed);
+}
+
 bool robust_lock::owner_died() const noexcept {
   return (std::atomic_ref(const_cast<std::uint64_t&>(owner_)).load(std::memory_order_relaxed) &
           broken_flag) != 0;  // news, not an order
 }
 
 bool robust_lock::held_by_me() const noexcept {
-  const seat* const me = find_seat(this);
+  const seat* const me = my_seat(this);
   const std::uint64_t word =
       std::atomic_ref(const_cast<std::uint64_t&>(owner_)).load(std::memory_order_relaxed);
-  return me != nullptr && (word & ~broken_flag) == me->id;  // only this thread writes its own id
+  return me != nullptr &&
+         (word & ~(broken_flag | gate_flag)) == me->id;  // only this thread writes its own id
 }
 
 void detail::refuse_missing_value() {
   refuse(errc::owner_died, "no value: a reset() failed, or somebody died in one", "reset() it");
 }
 
-// ---- mutex ----
-
-namespace {
-
-void refuse_after_death() {
+void detail::refuse_after_death() {
   refuse(errc::owner_died, "an owner that died holding it",
          "mend what it protects under lock_for_repair() and make_consistent()");
 }
 
-}  // namespace
+void detail::refuse_foreign_unlock() {
+  refuse(errc::not_owner, "not held by this thread", "unlock it where it was locked");
+}
+
+// ---- mutex ----
 
 void mutex::lock() {
-  // robust_lock::lock, in one piece.
-  if (seat* const s = recent_seat_at(this); s != nullptr) {
-    std::uint64_t free = 0;
-    if (std::atomic_ref(core_.owner_)
-            .compare_exchange_strong(free, s->id, std::memory_order_acquire,  // pairs with unlock
-                                     std::memory_order_relaxed))
-      return;
-  }
-  if (core_.lock_slowly(platform::steady_time::max(), false) == robust_lock::outcome::owner_died)
-    refuse_after_death();
+  if (core_.lock() == robust_lock::outcome::owner_died) refuse_after_death();
 }
 
 bool mutex::try_lock() {
-  const robust_lock::outcome got = core_.try_lock(false);
+  const robust_lock::outcome got = core_.try_lock();
   if (got == robust_lock::outcome::owner_died) refuse_after_death();
   return got == robust_lock::outcome::locked;
 }
 
 bool mutex::lock_until(platform::steady_time deadline) {
-  const robust_lock::outcome got = core_.lock(deadline, false);
+  const robust_lock::outcome got = core_.lock({.deadline = deadline});
   if (got == robust_lock::outcome::owner_died) refuse_after_death();
   return got == robust_lock::outcome::locked;
 }
@@ -279,8 +287,52 @@ void mutex::unlock() {
 }
 
 repair_guard<mutex> mutex::lock_for_repair() {
-  (void)core_.lock(platform::steady_time::max(), true);
+  (void)core_.lock({.for_repair = true});
   return repair_guard<mutex>(*this);
+}
+
+// ---- recursive_mutex ----
+
+void recursive_mutex::lock() {
+  if (again()) return;
+  if (core_.lock() == robust_lock::outcome::owner_died) refuse_after_death();
+  depth_ = 1;
+}
+
+bool recursive_mutex::try_lock() {
+  return lock_until(platform::steady_time::min());
+}
+
+bool recursive_mutex::lock_until(platform::steady_time deadline) {
+  if (again()) return true;
+  const robust_lock::outcome got = deadline == platform::steady_time::min()
+                                       ? core_.try_lock()
+                                       : core_.lock({.deadline = deadline});
+  if (got == robust_lock::outcome::owner_died) refuse_after_death();
+  if (got == robust_lock::outcome::locked) depth_ = 1;
+  return got == robust_lock::outcome::locked;
+}
+
+bool recursive_mutex::again() {
+  if (!core_.held_by_me()) return false;
+  if (depth_ == ~std::uint64_t{0})
+    refuse(errc::limit_reached, "2^64 - 1 locks by this thread",
+           "unlock it as often as it is locked");
+  ++depth_;
+  return true;
+}
+
+void recursive_mutex::unlock() {
+  if (!core_.held_by_me()) refuse_foreign_unlock();
+  if (--depth_ == 0) core_.unlock();
+}
+
+repair_guard<recursive_mutex> recursive_mutex::lock_for_repair() {
+  if (!again()) {
+    (void)core_.lock({.for_repair = true});
+    depth_ = 1;  // whatever the dead one left there
+  }
+  return repair_guard<recursive_mutex>(*this);
 }
 
 }  // namespace ipcpp

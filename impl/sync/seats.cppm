@@ -123,6 +123,11 @@ extern thread_local constinit seat* recent_seat;
 // nullptr: this thread has none there (and gets none).
 [[nodiscard]] seat* find_seat(const void* address) noexcept;
 
+[[nodiscard]] inline seat* my_seat(const void* address) noexcept {
+  seat* const s = recent_seat_at(address);
+  return s != nullptr ? s : find_seat(address);
+}
+
 // Gives the handle back if its range is still in the address map.
 void release_seat(const seat& of) noexcept;
 

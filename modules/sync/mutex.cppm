@@ -7,8 +7,8 @@
 //
 // Representation, 16 bytes, zero at first:
 //
-//   0   63         32 31  16 15      2   1   0
-//       | generation | slot | 0       | H | B |   who holds it, as a seat of the place (:seats)
+//   0   63         32 31  16 15  3   2   1   0
+//       | generation | slot | 0   | G | H | B |   who holds it, as a seat of the place (:seats)
 //   8   waiting_point                              who waits for it
 //
 // | word       | means |
@@ -19,6 +19,7 @@
 // |            | slice for it, takes it instead |
 // | B          | free, but an owner died: only lock_for_repair gets it |
 // | id, B      | held for repair |
+// | id, G      | (shared_mutex) held at the gate: nothing is touched yet, dying here harms nobody |
 //
 // Outside every mapped heap (or segment) a lock is this process's own, for its threads; no
 // participants are needed. A forked child's copy of such a lock that its parent held has lost its
@@ -30,8 +31,8 @@
 // Waiting threads sleep; at the latest after 100 ms they notice whatever a death has left.
 //
 // Fairness. A thread that comes may overtake those that sleep, until the one that has waited longest
-// has waited for 1 ms: then it is handed the lock. So nobody waits for more than one turn of each of
-// those that came before it, and a millisecond.
+// has waited for 10 ms: then it is handed the lock. So nobody waits for more than one turn of each of
+// those that came before it, and 10 ms.
 module;
 
 #include <chrono>
@@ -45,8 +46,6 @@ import ipcpp.platform;
 import :waiting;
 
 namespace ipcpp {
-
-export class mutex;
 
 namespace detail {
 
@@ -75,7 +74,15 @@ export template <class Rep, class Period>
   return now + std::chrono::ceil<steady_clock::duration>(wait);
 }
 
-// The mutex without its manners; every function is a body of impl/sync/mutex.cpp.
+export struct lock_request {
+  platform::steady_time deadline = platform::steady_time::max();
+  bool for_repair = false;
+  bool at_the_gate = false;
+  // Set to all ones before a dead owner is passed over, if there is such a word.
+  std::uint64_t* readers = nullptr;
+};
+
+// The mutex without its manners, and the writers' side of shared_mutex.
 export class robust_lock {
  public:
   enum class outcome : std::uint8_t { locked, timed_out, owner_died };
@@ -85,26 +92,33 @@ export class robust_lock {
   robust_lock& operator=(const robust_lock&) = delete;
 
   // Throws limit_reached, would_deadlock.
-  [[nodiscard]] outcome lock(platform::steady_time deadline, bool for_repair);
-  [[nodiscard]] outcome try_lock(bool for_repair);
-  void unlock();  // throws not_owner
+  [[nodiscard]] outcome lock(const lock_request& how = {});
+  [[nodiscard]] outcome lock_slowly(
+      const lock_request& how);  // the same, without the first attempt
+  [[nodiscard]] outcome try_lock(const lock_request& how = {});
+  void unlock();         // throws not_owner
+  void unlock_slowly();  // the same
   // By the owner. Throws not_owner.
   void make_consistent();
   void mark_inconsistent();
+  void through_the_gate() noexcept;
   [[nodiscard]] bool owner_died() const noexcept;  // B
   [[nodiscard]] bool held_by_me() const noexcept;
-  // For a lock that several hands guard: the word itself.
+
+  // For who works on it in one piece.
   [[nodiscard]] std::uint64_t& word() noexcept { return owner_; }
+  [[nodiscard]] waiting_point& waiters() noexcept { return waiters_; }
 
  private:
-  friend class ipcpp::mutex;
-  [[nodiscard]] outcome lock_slowly(platform::steady_time deadline, bool for_repair);
-  void unlock_slowly();
+  [[nodiscard]] bool pass_over_the_gone(seat& me, const lock_request& how, bool waited) noexcept;
 
   std::uint64_t owner_ = 0;
   waiting_point waiters_;
 };
 static_assert(sizeof(robust_lock) == 16 && std::is_standard_layout_v<robust_lock>);
+
+export [[noreturn]] void refuse_after_death();
+export [[noreturn]] void refuse_foreign_unlock();
 
 }  // namespace detail
 
@@ -145,7 +159,8 @@ export class mutex {
   // would_deadlock if this thread holds it; limit_reached if it is this thread's first lock in the
   // place and the participant table is full of the living.
   void lock();
-  // Does not block. Throws as lock() does, but for would_deadlock: then it is false.
+  // Does not block. Throws as lock() does, but for would_deadlock: then it is false. About 1 us when
+  // somebody else holds it: it asks whether that one lives.
   [[nodiscard]] bool try_lock();
   // Like lock(), but false once the deadline has passed.
   template <class Rep, class Period>

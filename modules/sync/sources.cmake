@@ -8,6 +8,13 @@ set(sync_interfaces
   modules/sync/fork_safe_lock.cppm
   modules/sync/waiting.cppm
   modules/sync/mutex.cppm
+  modules/sync/recursive_mutex.cppm
+  modules/sync/shared_mutex.cppm
+  modules/sync/condition_variable.cppm
+  modules/sync/semaphore.cppm
+  modules/sync/latch.cppm
+  modules/sync/barrier.cppm
+  modules/sync/once.cppm
   modules/sync/synchronized.cppm)
 set(sync_internal
   impl/sync/participant_table.cppm
@@ -21,4 +28,7 @@ set(sync_bodies
   impl/sync/seats.cpp
   impl/sync/private_seats.cpp
   impl/sync/waiting.cpp
-  impl/sync/mutex.cpp)
+  impl/sync/mutex.cpp
+  impl/sync/shared_mutex.cpp
+  impl/sync/semaphore.cpp
+  impl/sync/barrier.cpp)

@@ -3,7 +3,9 @@
 //   participants   the table of processes and handles that everything shared keeps
 //   address_map    which mapping of this process does an address lie in?
 //   waiting        sleep until shared memory has changed, wake whoever sleeps (for the layers above)
-//   mutex, synchronized<T>
+//
+//   mutex, recursive_mutex, shared_mutex, condition_variable, counting_semaphore, latch, barrier,
+//   once_flag, synchronized<T>: docs/locks.md
 export module ipcpp.sync;
 
 export import :participants;
@@ -13,4 +15,11 @@ export import :address_map;
 export import :fork_safe_lock;
 export import :waiting;
 export import :mutex;
+export import :recursive_mutex;
+export import :shared_mutex;
+export import :condition_variable;
+export import :semaphore;
+export import :latch;
+export import :barrier;
+export import :once;
 export import :synchronized;

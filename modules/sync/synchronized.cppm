@@ -27,7 +27,7 @@ module;
 export module ipcpp.sync:synchronized;
 
 import ipcpp.platform;
-import :mutex;
+import :shared_mutex;
 
 namespace ipcpp {
 
@@ -104,7 +104,7 @@ class synchronized {
   // f(const T&) with the lock shared with other readers; otherwise the same.
   template <std::invocable<const T&> F>
   std::decay_t<std::invoke_result_t<F, const T&>> with_shared(F&& f) const {
-    const holding held(lock_);
+    const reading held(lock_);
     return std::invoke(std::forward<F>(f), std::as_const(value_));
   }
 
@@ -147,16 +147,26 @@ class synchronized {
  private:
   class holding {
    public:
-    explicit holding(mutex& lock) : lock_(&lock) { lock_->lock(); }
+    explicit holding(shared_mutex& lock) : lock_(&lock) { lock_->lock(); }
     holding(const holding&) = delete;
     holding& operator=(const holding&) = delete;
     ~holding() { lock_->unlock(); }
 
    private:
-    mutex* lock_;
+    shared_mutex* lock_;
+  };
+  class reading {
+   public:
+    explicit reading(shared_mutex& lock) : lock_(&lock) { lock_->lock_shared(); }
+    reading(const reading&) = delete;
+    reading& operator=(const reading&) = delete;
+    ~reading() { lock_->unlock_shared(); }
+
+   private:
+    shared_mutex* lock_;
   };
 
-  mutable mutex lock_;
+  mutable shared_mutex lock_;
   std::uint64_t built_ = 1;  // is there a value? Changed by the owner alone, while the lock says B
   union {
     T value_;

@@ -118,7 +118,8 @@ export class waiting {
   explicit waiting(waiting_point& at, std::uint64_t tag = 0);
   waiting(const waiting&) = delete;
   waiting& operator=(const waiting&) = delete;
-  // Leaves. If it was chosen meanwhile and left() was not called, the wake-up is passed on.
+  // Leaves. If it was chosen since the last arm(), the wake-up is passed on: it may have been meant
+  // for somebody who sleeps, while what this thread found was there without it.
   ~waiting();
 
   // Waits at this one as well, before the first arm(). Throws invalid_argument if it lies in another
@@ -133,7 +134,8 @@ export class waiting {
   platform::park_outcome park(platform::steady_time deadline) noexcept;
   // Did a notifier choose this thread since the last arm()?
   [[nodiscard]] bool chosen() const noexcept;
-  // Leaves for good, with whatever it waited for: a wake-up it was given is its own.
+  // Leaves for good and keeps a wake-up it was given: for who will notify again itself (a lock does
+  // when it is unlocked).
   void left() noexcept;
   // The same; true if it was given one, for who wants to decide later.
   [[nodiscard]] bool leave() noexcept;
@@ -160,17 +162,10 @@ export template <class Ready, class EachSlice>
   waiting now(at);
   for (;;) {
     now.arm();
-    if (ready()) {
-      now.left();
-      return true;
-    }
+    if (ready()) return true;
     const platform::park_outcome outcome = now.park(deadline);
     if (outcome == platform::park_outcome::slice_over) each_slice();
-    if (outcome == platform::park_outcome::deadline_passed) {
-      const bool after_all = ready();
-      if (after_all) now.left();
-      return after_all;
-    }
+    if (outcome == platform::park_outcome::deadline_passed) return ready();
   }
 }
 export template <class Ready>
