@@ -4,6 +4,7 @@ module;
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 module ipcpp.queue;
 

@@ -26,7 +26,6 @@ constexpr std::uint64_t broken = 1;
 constexpr std::uint64_t handed = 2;
 constexpr std::uint64_t gate = 4;
 constexpr std::uint64_t all_flags = 0xffff;
-constexpr handle_kind seat_kind = 2;
 // Of the waiting points in a lock.
 constexpr std::uint64_t waiters_offset = 8;
 constexpr std::uint64_t last_out_offset = 24;  // shared_mutex
