@@ -163,10 +163,12 @@ constexpr int pinned_attempts = 6;
   return found;
 }
 
-[[nodiscard]] bool anybody_alive(const platform::mapping& place, const segment_header& header) {
-  const participants all = participants::attach(place, header.participants_at);
-  if (participants::bytes_needed(all.limits()) > place.backed_bytes() - header.participants_at)
-    return true;  // truncated: opening it says so
+[[nodiscard]] bool anybody_alive(platform::mapping& place, const segment_header& header) {
+  const std::uint64_t at = header.participants_at;  // at least a header's length from the end
+  if (!place.adopt(at + sizeof(segment_header))) return true;  // damaged: opening it says so
+  const participants all = participants::attach(place, at);
+  const std::size_t bytes = participants::bytes_needed(all.limits());
+  if (bytes > place.backed_bytes() - at || !place.adopt(at + bytes)) return true;
   bool alive = false;
   all.for_each([&](const participant_info& one) { alive |= one.state == vitality::alive; });
   return alive;
