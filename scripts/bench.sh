@@ -1,7 +1,9 @@
 #!/bin/sh
 # Builds the benchmarks with the release preset and runs them: `./dev bench [CATCH2 ARGUMENTS]`, or
 # `./dev bench malloc [ARGUMENTS]`: the heap beside other allocators (`./dev bench malloc --help`; docs/benchmarks.md), or
-# `./dev bench queue [ARGUMENTS]`: the queues beside the machine and other queues (`--help`; docs/queues.md).
+# `./dev bench queue [ARGUMENTS]`: the queues beside the machine and other queues (`--help`; docs/queues.md), or
+# `./dev bench containers [--rounds N] [FILTER...]`: the containers beside the standard's and Boost's, or
+# `./dev bench map`: concurrent_map beside maps under a lock (docs/concurrent_map.md).
 #
 # Changes: what setup.sh installs, and build/. `malloc` also installs, on Debian 12, the allocators it compares with and
 # valgrind (the packages named below), and builds the library a second time, without crash tolerance, in
@@ -63,14 +65,35 @@ bench_queue() {
   exec "$build/queue_benchmark/queue_benchmark" "$@"
 }
 
+bench_containers() {
+  peer_packages='libboost-dev'
+  install_peers
+  configure release -DIPCPP_BUILD_BENCHMARKS=ON
+  build_targets containers_benchmark
+  say "== containers benchmark"
+  exec "$build/containers_benchmark" "$@"
+}
+
 "$root/scripts/setup.sh"
 if [ "${1:-}" = queue ]; then
   shift
   bench_queue "$@"
 fi
+if [ "${1:-}" = containers ]; then
+  shift
+  bench_containers "$@"
+fi
 if [ "${1:-}" = malloc ]; then
   shift
   bench_malloc "$@"
+fi
+if [ "${1:-}" = map ]; then
+  shift
+  install_peers
+  configure release -DIPCPP_BUILD_BENCHMARKS=ON
+  build_targets map_benchmark
+  say "== map benchmark"
+  exec "$build/map_benchmark" "$@"
 fi
 configure release -DIPCPP_BUILD_BENCHMARKS=ON
 build_targets benchmarks

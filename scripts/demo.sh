@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the word_census example with the release preset and runs it: `./dev demo [FILE...]`.
+# Builds the demonstration with the release preset and runs it: `./dev demo [FILE...]`.
 #
 # Changes: what setup.sh installs, and build/. Without FILEs the program finds texts in the checkout (--root).
 # Fails when building or the program fails, with the program's status.
@@ -12,6 +12,6 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 "$root/scripts/setup.sh"
 configure release
-build_targets word_census
-say "== word_census"
-exec "$build/examples/word_census" --root "$root" "$@"
+build_targets demo
+say "== demo"
+exec "$build/examples/demo" --root "$root" "$@"

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [LEG...]` (default: all legs).
+# Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [--quick] [LEG...]` (default: all legs).
 #
 # Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the
 # checkout is mounted read-only. Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; never
-# the checkout. --once builds in a new folder and removes it afterwards.
+# the checkout. --once builds in a new folder and removes it afterwards; --quick leaves
+# out the crash tests.
 # A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -35,6 +36,7 @@ describe() {
 }
 
 once=
+quick=
 legs=
 for argument; do
   case $argument in
@@ -46,7 +48,8 @@ for argument; do
       exit 0
       ;;
     --once) once=yes ;;
-    -*) warn "usage: ./dev matrix [--list] [--once] [LEG...]"; exit 2 ;;
+    --quick) quick=-DIPCPP_CRASH_TESTS=OFF ;;
+    -*) warn "usage: ./dev matrix [--list] [--once] [--quick] [LEG...]"; exit 2 ;;
     *) describe "$argument"; legs="$legs $argument" ;;
   esac
 done
@@ -132,7 +135,7 @@ for leg in $legs; do
   [ "$where" = sid ] || run=run_on_host
   state=ok
   # shellcheck disable=SC2086  # arguments is a list of words
-  IPCPP_TAIL=80 quietly "$log" $run "$preset" $arguments 8>&- || state="FAILED: $(result stage)"
+  IPCPP_TAIL=80 quietly "$log" $run "$preset" $arguments $quick 8>&- || state="FAILED: $(result stage)"
   say "   $state: $(result passed) passed, $(result failed) failed, $(result not_run) not run"
   [ "$state" = ok ] || failed_legs="$failed_legs $leg"
   row "$leg" "$state" "$(result compiler)" "$(result build_seconds)" "$(result passed)" "$(result failed)" \

@@ -17,6 +17,8 @@ build_targets tests
 if [ "$#" -eq 0 ]; then
   "$root/tests/models/run.sh"
   "$root/scripts/mutants.sh"
+  # Consumers of the library in every standard and kind of build; a library is built for each.
+  (IPCPP_PROVE=full && export IPCPP_PROVE && run_ctest --tests-regex EveryConsumer --timeout 1800)
 fi
 IPCPP_PROVE=full
 export IPCPP_PROVE

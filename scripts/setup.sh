@@ -21,7 +21,7 @@ cmake_fits() { at_least "$(cmake_version)" "$cmake_minimum"; }
 # Debian 12: packages -----------------------------------------------------------------------------------------------
 
 bookworm_packages='clang-19 clang-tools-19 libc++-19-dev libc++abi-19-dev libclang-rt-19-dev lld-19 clang-format-19
-ninja-build git ca-certificates googletest'
+ninja-build git ca-certificates googletest libcli11-dev nlohmann-json3-dev libncurses-dev tmux'
 
 # Writes the source file when the backports suite is not configured yet with both packages and sources.
 add_backports() {

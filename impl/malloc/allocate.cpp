@@ -212,6 +212,18 @@ constexpr int patience = 200;  // rounds that found somebody in the middle of so
                                    bool tracked) {
   heap_state& s = *c.state;
   if (bytes > s.header->most_pages << page_shift) throw std::bad_alloc();
+  if (c.tag != 0) {
+    // Held until it carries its tag: the undertaker gives it back.
+    const run got = find_run(c, (bytes + tag_bytes + page_size_bytes - 1) >> page_shift, alignment,
+                             {page_kind::held, 0, c.owner});
+    (void)end_page(s);
+    tag_at(page_address(s, got.page), got.pages << page_shift)
+        .store(c.tag, std::memory_order_relaxed);  // published by the next store
+    page_word(s, got.page)
+        .store(run_word(page_kind::large, got.pages, tracked_flag, owned_by_tag),
+               std::memory_order_release);  // the commit; pairs with free_blocks_tagged
+    return page_address(s, got.page);
+  }
   const run_use use{page_kind::large, tracked ? tracked_flag : 0, tracked ? c.member.slot + 1 : 0};
   const run got = find_run(c, (bytes + page_size_bytes - 1) >> page_shift, alignment, use);
   (void)end_page(s);
@@ -225,7 +237,7 @@ constexpr int patience = 200;  // rounds that found somebody in the middle of so
   if (bin >= class_count) {
     // The tag before the commit, for free_tracked: a block in use has one from its first instant on.
     std::byte* const block = b.base + static_cast<unsigned>(std::countr_zero(free)) * b.step;
-    tag_at(block, b.step).store(tag_of(c.member), std::memory_order_relaxed);
+    tag_at(block, b.step).store(c.tag != 0 ? c.tag : tag_of(c.member), std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_release);
   }
   void* const block = take_block(b, free);
@@ -288,11 +300,15 @@ void free_slowly(cache& c, void* block) {
 
 // Out of the fast paths' way, so that those need no frame.
 [[gnu::noinline]] void* allocate_slowly(heap_header* of, std::size_t bytes) {
-  return allocate_from(cache_of(of), bytes, 16, false);
+  cache& c = cache_of(of);
+  if (c.recorder != nullptr && c.tag == 0)
+    return c.recorder->allocate(c.recorder->context, bytes, 16);
+  return allocate_from(c, bytes, 16, false);
 }
 [[gnu::noinline]] void deallocate_elsewhere(heap_header* of, void* block) {
   if (block == nullptr) return;
   cache& c = cache_of(of);
+  if (c.recorder != nullptr && c.recorder->deallocate(c.recorder->context, block)) return;
   const std::uint64_t offset = static_cast<std::uint64_t>(
       reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(c.pages));
   std::uint64_t page = offset >> page_shift;
@@ -366,7 +382,7 @@ void* allocate_from(cache& c, std::size_t bytes, std::size_t alignment, bool tra
     throw error(errc::invalid_argument, "heap", "an alignment that is a power of two up to 1 GiB",
                 std::to_string(alignment), "");
   if (bytes > largest_size) throw std::bad_alloc();
-  tracked = tracked || c.header->tracked != 0;
+  tracked = tracked || c.header->tracked != 0 || c.tag != 0;
   if (bytes == 0) bytes = 1;
   const std::size_t room = bytes + (tracked ? tag_bytes : 0);
   if (room <= largest_small && alignment <= page_size_bytes) {
@@ -398,9 +414,29 @@ void* heap_allocate(heap_header* of, std::size_t bytes) {
 }
 
 void* heap_allocate(heap_header* of, std::size_t bytes, std::size_t alignment) {
-  return alignment <= 16 && alignment != 0 && std::has_single_bit(alignment)
-             ? heap_allocate(of, bytes)
-             : allocate_from(cache_of(of), bytes, alignment, false);
+  if (alignment <= 16 && alignment != 0 && std::has_single_bit(alignment))
+    return heap_allocate(of, bytes);
+  cache& c = cache_of(of);
+  if (c.recorder != nullptr && c.tag == 0)
+    return c.recorder->allocate(c.recorder->context, bytes, alignment);
+  return allocate_from(c, bytes, alignment, false);
+}
+
+const allocation_recorder* set_recorder(heap_header* of, const allocation_recorder* recorder) {
+  cache& c = cache_of(of);
+  const allocation_recorder* const before = std::exchange(c.recorder, recorder);
+  choose_entry(c);
+  return before;
+}
+
+std::size_t size_that_aligns(std::size_t bytes, std::size_t alignment) noexcept {
+  if (alignment > page_size_bytes || !std::has_single_bit(alignment) || bytes > largest_size)
+    return 0;
+  bytes = std::max({bytes, alignment, std::size_t{1}});
+  if (bytes > largest_small) return bytes;  // whole pages
+  std::uint32_t k = class_of(bytes);
+  while (k < class_count && class_bytes(k) % alignment != 0) ++k;
+  return k < class_count ? class_bytes(k) : largest_small + 1;
 }
 
 void* heap_try_allocate(heap_header* of, std::size_t bytes) noexcept {
@@ -448,6 +484,43 @@ void heap_deallocate(heap_header* of, void* block) {
     }
   }
   deallocate_elsewhere(of, block);
+}
+
+std::uint64_t heap_fresh_tags(heap_header* of) {
+  // Relaxed: a number that nobody else gets, and nothing more.
+  const std::uint64_t batch = in_heap(of->tag_batches).fetch_add(1, std::memory_order_relaxed) + 1;
+  return batch << 32 | building_mark << 16;
+}
+
+std::uint64_t heap_set_tag(heap_header* of, std::uint64_t tag) {
+  cache& c = cache_of(of);
+  const std::uint64_t before = c.tag;
+  c.tag = tag;
+  choose_entry(c);
+  return before;
+}
+
+std::uint64_t heap_tag_of(heap_header* of, const void* block) {
+  const heap_state& s = *cache_of(of).state;
+  const block_place place = place_of(s, block);
+  if ((flags_of(place.word) & tracked_flag) == 0) return 0;
+  const bool large = kind_of(place.word) == page_kind::large;
+  if (large && owner_field(place.word) != owned_by_tag) return 0;
+  const std::size_t bytes = large ? place.bytes : place.bytes + tag_bytes;
+  const std::uint64_t tag =
+      tag_at(static_cast<std::byte*>(const_cast<void*>(block)), bytes)
+          .load(std::memory_order_relaxed);  // whoever has the block saw it written
+  return (tag >> 16 & 0xffff) == building_mark ? tag : 0;
+}
+
+void heap_free_tagged(heap_header* of, std::uint64_t tag) noexcept {
+  cache& c = cache_of(of);
+  const run_guard guard(*c.state, c.member);
+  free_blocks_tagged(*c.state, tag);
+}
+
+std::uint64_t participants_at(const heap_header* of) noexcept {
+  return of->participants_at;
 }
 
 bool heap_is_pinned(const heap_header* of) noexcept {

@@ -111,17 +111,19 @@ void set_word(cache& c, std::size_t word, std::uint64_t value) noexcept {
   std::atomic_ref(c.shared[word]).store(value, std::memory_order_release);
 }
 
-// Whether the fast path may enter without an exchange.
+}  // namespace
+
+// Whether the fast path may enter, and without an exchange.
 void choose_entry(cache& c) noexcept {
   if (!c.state->heavy_fences ||
       in_heap(c.header->fences_needed).load(std::memory_order_seq_cst) != 0) {
     c.self_fencing = 1;
     set_word(c, self_fencing_word, 1);
   }
-  c.enter_if = c.self_fencing != 0 || c.header->tracked != 0 ? never : c.seen;
+  const bool slowly =
+      c.self_fencing != 0 || c.header->tracked != 0 || c.recorder != nullptr || c.tag != 0;
+  c.enter_if = slowly ? never : c.seen;
 }
-
-}  // namespace
 
 heap_state* state_of_header(const heap_header* of) noexcept {
   auto* const state = static_cast<heap_state*>(address_map::of_this_process().find(of));

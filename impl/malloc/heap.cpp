@@ -422,10 +422,14 @@ namespace {
 
 }  // namespace
 
-void* heap::allocate_to(offset_ptr<void>& link, std::size_t bytes) {
+void* detail::heap_allocate_to(heap_header* of, offset_ptr<void>& link, std::size_t bytes) {
   if (bytes > largest_size) throw std::bad_alloc();
-  return allocate_linked(this_cache(state_->header), checked_link(*state_, link),
-                         std::max<std::size_t>(bytes, 1));
+  cache& c = this_cache(of);
+  return allocate_linked(c, checked_link(*c.state, link), std::max<std::size_t>(bytes, 1));
+}
+
+void* heap::allocate_to(offset_ptr<void>& link, std::size_t bytes) {
+  return heap_allocate_to(state_->header, link, bytes);
 }
 
 void heap::free_from(offset_ptr<void>& link) {
@@ -470,10 +474,16 @@ std::size_t heap::good_size(std::size_t bytes) noexcept {
   return bytes <= largest_small ? class_bytes(class_of(bytes)) : rounded(bytes, page_size_bytes);
 }
 
-bool heap::contains(const void* address) const noexcept {
+bool detail::heap_contains(const heap_header* of, const void* address) noexcept {
+  const heap_state* const s = state_of_header(of);
+  if (s == nullptr) return false;
   const auto at = reinterpret_cast<std::uintptr_t>(address);
-  const auto first = reinterpret_cast<std::uintptr_t>(state_->pages);
-  return at >= first && (at - first) >> page_shift < end_page(*state_);
+  const auto first = reinterpret_cast<std::uintptr_t>(s->pages);
+  return at >= first && (at - first) >> page_shift < end_page(*s);
+}
+
+bool heap::contains(const void* address) const noexcept {
+  return heap_contains(state_->header, address);
 }
 
 heap_header* heap::header() const noexcept {

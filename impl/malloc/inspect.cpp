@@ -55,7 +55,7 @@ void heap::visit_blocks(void (*f)(void*, const block_info&), void* context) cons
                        kind_of(word) == page_kind::large,
                        false,
                        {}};
-      if (block.in_use && tracked && owner_field(word) != 0) {
+      if (block.in_use && tracked && owner_field(word) != 0 && owner_field(word) != owned_by_tag) {
         block.tracked = true;
         block.owner = {owner_field(word) - 1, 0};
       }

@@ -16,7 +16,8 @@
 //   slab_part | 0                     | delta   | class | 0     | kind |   pages back to the first
 //             63    48 47                    16 15   8 7    4 3    0
 //   held      | owner | pages                 | 0     | flags | kind |     owner: handle slot + 1
-//   large     | owner | pages                 | 0     | flags | kind |     owner: process slot + 1, if tracked
+//   large     | owner | pages                 | 0     | flags | kind |     owner: process slot + 1, if tracked;
+//                                                                          0xffff: a tag in its last 8 bytes
 //   free, pending, free_tail  0 | pages       | 0     | flags | kind |
 //
 // Block bits of a slab of n pages: 4n words "free" (its owner's), then 4n words "remote" (freed by
@@ -137,6 +138,7 @@ enum class page_kind : std::uint8_t {
 
 inline constexpr std::uint64_t decommitted_flag = 1 << 4;  // commit before use
 inline constexpr std::uint64_t tracked_flag = 1 << 5;
+inline constexpr std::uint32_t owned_by_tag = 0xffff;  // of a large block
 
 [[nodiscard]] constexpr page_kind kind_of(std::uint64_t word) noexcept {
   return static_cast<page_kind>(word & 15);
@@ -262,6 +264,7 @@ struct heap_header {
   std::uint64_t links_in_flight;  // free_from operations under way
   std::uint64_t slabs_made;       // where generations begin
   std::uint64_t damaged;
+  std::uint64_t tag_batches;  // of 65536 tags each, given out so far
 
   alignas(platform::line_stride) std::uint64_t run_lock;
   std::uint64_t pending;  // hint: some run is pending

@@ -72,17 +72,12 @@ void recover_handle(heap_state& s, std::uint32_t owner, std::uint64_t* words) no
   }
 }
 
-}  // namespace
-
-// Blocks that carry the dead one's tag. First the bits, then the tag: a block that was in use when
-// its bits were read and still carries the tag afterwards is the dead one's, since nobody else
-// writes that tag and nobody else frees what carries it. Remote before free: a merge moves bits
-// the other way.
-void free_tracked(heap_state& s, participant_id of) noexcept {
-  const std::uint64_t tag = tag_of(of);
+// `is_mine(page, word)`: does that large block carry it? Run lock held.
+template <class F>
+void free_carrying(heap_state& s, std::uint64_t tag, F&& is_mine) noexcept {
   walk(s, 0, end_page(s), [&](std::uint64_t page, std::uint64_t word) {
     if (kind_of(word) == page_kind::large && (flags_of(word) & tracked_flag) != 0 &&
-        owner_field(word) == of.slot + 1) {
+        is_mine(page, word)) {
       if (page_word(s, page).compare_exchange_strong(
               word, run_word(page_kind::pending, run_pages(word)), std::memory_order_acq_rel))
         in_heap(s.header->pending).store(1, std::memory_order_seq_cst);
@@ -107,6 +102,26 @@ void free_tracked(heap_state& s, participant_id of) noexcept {
     if (any && owner_field(page_word(s, page).load(std::memory_order_seq_cst)) == 0)
       hint_orphan(s, word);
     return true;
+  });
+}
+
+}  // namespace
+
+// Blocks that carry the dead one's tag. First the bits, then the tag: a block that was in use when
+// its bits were read and still carries the tag afterwards is the dead one's, since nobody else
+// writes that tag and nobody else frees what carries it. Remote before free: a merge moves bits
+// the other way.
+void free_tracked(heap_state& s, participant_id of) noexcept {
+  free_carrying(s, tag_of(of), [&](std::uint64_t, std::uint64_t word) {
+    return owner_field(word) == of.slot + 1;
+  });
+}
+
+void free_blocks_tagged(heap_state& s, std::uint64_t tag) noexcept {
+  free_carrying(s, tag, [&](std::uint64_t page, std::uint64_t word) {
+    return owner_field(word) == owned_by_tag &&
+           tag_at(page_address(s, page), run_pages(word) << page_shift)
+                   .load(std::memory_order_relaxed) == tag;  // written before the page word
   });
 }
 

@@ -124,6 +124,8 @@ struct cache {
   std::uint64_t owned_total;
   std::uint64_t swept_at;  // owned_total when empties were last given back
   std::uint64_t nothing;   // an empty bitmap word
+  std::uint64_t tag;       // of every block allocated now; 0: none (heap_set_tag)
+  const allocation_recorder* recorder;  // allocates and frees in this thread's stead, if set
   std::uint32_t own_room;
   std::uint32_t own_unused;  // first of a list; 0 is no entry
   cache* next_of_heap;
@@ -215,6 +217,8 @@ inline void leave(cache& c) noexcept {
   std::atomic_ref(c.shared[busy_word]).store(busy_with_nothing, std::memory_order_release);
 }
 void acknowledge(cache& c) noexcept;
+// Whether the fast path may enter, and without an exchange.
+void choose_entry(cache& c) noexcept;
 // Enters a slab into the private list of what this cache owns. false: no private memory.
 [[nodiscard]] bool own(cache& c, std::uint32_t bin, std::uint64_t page,
                        std::uint64_t slab) noexcept;
@@ -318,6 +322,8 @@ void demand_fences(heap_state& s) noexcept;
 
 void repair(void* state, const remains& of) noexcept;
 void free_tracked(heap_state& s, participant_id of) noexcept;
+// Blocks that carry the tag. Run lock held.
+void free_blocks_tagged(heap_state& s, std::uint64_t tag) noexcept;
 
 // ---- links.cpp ----
 
@@ -363,6 +369,8 @@ struct block_place {
 // In the last 8 bytes of a tracked block: generation << 32 | mark << 16 | process slot + 1, or 0
 // once it was published.
 inline constexpr std::uint64_t tag_mark = 0x7a67;
+// The tag of something under construction (heap_set_tag): batch << 32 | mark << 16 | number.
+inline constexpr std::uint64_t building_mark = 0x7a68;
 inline constexpr std::size_t tag_bytes = 8;
 [[nodiscard]] constexpr std::uint64_t tag_of(participant_id owner) noexcept {
   return std::uint64_t{owner.generation} << 32 | tag_mark << 16 | (owner.slot + 1);

@@ -5,9 +5,11 @@ module;
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <random>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 module ipcpp.platform;
 
@@ -122,6 +124,24 @@ std::size_t rounded_capacity(std::size_t asked) {
         std::to_string(asked),
         "ask for less: it is address space, taken from every process that opens the object");
   return (asked + capacity_unit - 1) / capacity_unit * capacity_unit;
+}
+
+std::string checked_path(std::string_view path) {
+  const auto refuse = [&](std::string_view found) {
+    throw error(errc::invalid_argument, "file '" + std::string(path) + "'",
+                "a path to a file, of up to 4000 bytes", found, "choose another path");
+  };
+  if (path.empty()) refuse("an empty one");
+  if (path.size() > 4000) refuse(std::to_string(path.size()) + " bytes");
+  if (path.find('\0') != std::string_view::npos) refuse("a zero byte in it");
+  if (path.back() == '/' || path.ends_with("/.") || path.ends_with("/..") || path == "." ||
+      path == "..")
+    refuse("a directory's");
+  std::error_code failed;
+  const std::filesystem::path whole =
+      std::filesystem::absolute(std::filesystem::path(std::string(path)), failed);
+  if (failed) refuse("one without a working directory");
+  return whole.lexically_normal().generic_string();
 }
 
 void check_name(std::string_view name) {

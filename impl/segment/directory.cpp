@@ -45,6 +45,7 @@ import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
 import :directory;
+import :ledger;
 import :type_description;
 
 namespace ipcpp::detail {
@@ -113,14 +114,14 @@ void check_object_name(std::string_view name, const std::string& segment) {
 // Held by one process's one thread; passes on when that has left.
 class directory::lock_guard {
  public:
-  explicit lock_guard(directory& of) : word_(of.root().lock) {
+  explicit lock_guard(directory& of) : threads_(*of.threads_), word_(of.root().lock) {
     directory_root& r = of.root();
     const std::uint64_t mine = packed(of.memory_->participants().self());
     for (patience until_free;; until_free.wait()) {
       std::uint64_t seen = 0;
       // Acquire: pairs with the release below, or with what the dead one wrote.
       if (shared(r.lock).compare_exchange_strong(seen, mine, std::memory_order_acquire)) return;
-      if (seen == mine) continue;  // another thread of this process
+      if (seen == mine) return;  // no other thread of this process is here: a peer wrote nonsense
       const participant_id holder{static_cast<std::uint32_t>(seen & 0xffff'ffff) - 1,
                                   static_cast<std::uint32_t>(seen >> 32)};
       if (of.has_left(holder) &&
@@ -135,13 +136,15 @@ class directory::lock_guard {
   }  // pairs with the next holder
 
  private:
+  fork_safe_guard threads_;
   std::uint64_t& word_;
 };
 
 // ---- making one, looking at one ----
 
-directory::directory(platform::mapping& place, heap* memory, std::uint64_t at, std::string segment)
-    : place_(&place), memory_(memory), at_(at), segment_(std::move(segment)) {
+directory::directory(platform::mapping& place, heap* memory, fork_safe_lock& threads,
+                     std::uint64_t at, std::string segment)
+    : place_(&place), memory_(memory), threads_(&threads), at_(at), segment_(std::move(segment)) {
   if (at % alignof(directory_root) != 0 || at >= place.capacity() ||
       !lies_inside(place.base() + at, sizeof(directory_root)))
     damaged("its directory inside it", "it at byte " + std::to_string(at));
@@ -344,6 +347,7 @@ slot_place directory::claim(std::string_view name, const type_facts& type) {
     put(slot.object_bytes, type.bytes);
     put(slot.object_alignment, type.alignment);
     put(slot.thread, this_thread());
+    put(slot.ledger_valid, 0);
     put(*place.hash, hash);
     // Release: pairs with find, read_slot.
     shared(slot.control).store(pack_slot(slot_state::making, me), std::memory_order_release);
@@ -376,38 +380,69 @@ void* directory::furnish(slot_place claimed, const type_facts& type) {
 }
 
 void directory::settle(slot_place claimed) noexcept {
+  directory_slot& slot = *claimed.slot;
   // The commit. Release: pairs with read_slot, and publishes the object.
-  shared(claimed.slot->control).store(pack_slot(slot_state::ready, {}), std::memory_order_release);
+  if (target_of(slot.ledger) == nullptr) {
+    shared(slot.control).store(pack_slot(slot_state::ready, {}), std::memory_order_release);
+    return;
+  }
+  const participant_id me = owner_of(shared(slot.control).load(std::memory_order_relaxed));  // ours
+  shared(slot.control).store(pack_slot(slot_state::settling, me), std::memory_order_release);
+  try {
+    tidy(slot);
+  } catch (...) {  // damaged by a peer: its blocks are lost, the object is not
+  }
 }
 
-void directory::free_links(directory_slot& slot) {
+void directory::tidy(directory_slot& settling) {
+  free_ledger(*memory_, settling, false);
+  shared(settling.control).store(pack_slot(slot_state::ready, {}), std::memory_order_release);
+}
+
+void directory::free_links(directory_slot& slot, bool of_the_dead) {
+  free_ledger(*memory_, slot, of_the_dead);
   memory_->free_from(slot.memory);
   memory_->free_from(slot.text);
 }
 
-void directory::give_back(slot_place owned) noexcept {
-  free_links(*owned.slot);
+void directory::free_slot(slot_place owned, bool of_the_dead) {
+  free_links(*owned.slot, of_the_dead);
   shared(*owned.hash).store(0, std::memory_order_relaxed);  // before the control word
   // Release: pairs with find_free.
   shared(owned.slot->control).store(pack_slot(slot_state::free, {}), std::memory_order_release);
 }
 
+void directory::give_back(slot_place owned) noexcept {
+  try {
+    // In a child that was forked meanwhile it is not this process's to give back.
+    const std::uint64_t control = shared(owned.slot->control).load(std::memory_order_relaxed);
+    if (owner_of(control) == memory_->participants().self()) free_slot(owned, false);
+  } catch (...) {  // damaged by a peer, or the table of participants is full: the name stays taken
+  }
+}
+
 slot_place directory::unmake(std::string_view name, const type_facts& type, void*& object) {
   check_object_name(name, segment_);
-  lock_guard guard(*this);
-  const slot_place found = find(name, hash_of_name(name));
-  object_record record;
-  if (found.slot == nullptr || !read_slot(*found.slot, record)) return {};
-  object = object_of(record, type);
-  const participant_id me = memory_->participants().self();
-  shared(found.slot->thread).store(this_thread(), std::memory_order_relaxed);
-  std::uint64_t ready = pack_slot(slot_state::ready, {});
-  // Acquire, release: pairs with settle and with read_slot.
-  if (!shared(found.slot->control)
-           .compare_exchange_strong(ready, pack_slot(slot_state::unmaking, me),
-                                    std::memory_order_acq_rel))
-    return {};
-  return found;
+  for (patience until_settled;; until_settled.wait()) {
+    lock_guard guard(*this);
+    const slot_place found = find(name, hash_of_name(name));
+    object_record record;
+    if (found.slot == nullptr || !read_slot(*found.slot, record)) return {};
+    object = object_of(record, type);
+    std::uint64_t control = shared(found.slot->control).load(std::memory_order_acquire);
+    if (state_of(control) == slot_state::settling) {
+      if (has_left(owner_of(control))) (void)free_the_dead();
+      continue;
+    }
+    if (state_of(control) != slot_state::ready) return {};
+    const participant_id me = memory_->participants().self();
+    shared(found.slot->thread).store(this_thread(), std::memory_order_relaxed);  // for messages
+    // Acquire, release: pairs with settle and with read_slot. Nobody else does this without the lock.
+    if (shared(found.slot->control)
+            .compare_exchange_strong(control, pack_slot(slot_state::unmaking, me),
+                                     std::memory_order_acq_rel))
+      return found;
+  }
 }
 
 // ---- the dead ----
@@ -427,10 +462,15 @@ std::size_t directory::free_the_dead() {
     const chunk c = chunk_at(k);
     for (std::uint32_t i = 0; i < c.count; ++i) {
       const std::uint64_t control = shared(c.slots[i].control).load(std::memory_order_acquire);
-      if (state_of(control) != slot_state::making && state_of(control) != slot_state::unmaking)
+      const slot_state state = state_of(control);
+      if (state != slot_state::making && state != slot_state::unmaking &&
+          state != slot_state::settling)
         continue;
       if (!has_left(owner_of(control))) continue;
-      give_back({&c.slots[i], &c.hashes[i]});
+      if (state == slot_state::settling)
+        tidy(c.slots[i]);
+      else
+        free_slot({&c.slots[i], &c.hashes[i]}, state == slot_state::making);
       ++freed;
     }
   }

@@ -81,8 +81,9 @@ struct directory_slot {
   std::uint64_t object_at = 0;  // from the object's first byte
   std::uint64_t object_bytes = 0;
   std::uint64_t object_alignment = 0;
-  std::uint64_t thread = 0;  // of the owner; for messages
-  std::uint64_t reserved[4]{};
+  std::uint64_t thread = 0;        // of the owner; for messages
+  std::uint64_t ledger_valid = 0;  // the ledger's first block is initialised
+  std::uint64_t reserved[3]{};
   offset_ptr<void> memory;
   offset_ptr<void> text;
   offset_ptr<void> ledger;
@@ -128,8 +129,10 @@ class directory {
  public:
   directory() noexcept = default;
   // `at`: the root's distance from the object's first byte. `memory`: null in a read-only segment.
+  // `threads`: keeps this process's threads apart.
   // Throws damaged, wrong_layout.
-  directory(platform::mapping& place, heap* memory, std::uint64_t at, std::string segment);
+  directory(platform::mapping& place, heap* memory, fork_safe_lock& threads, std::uint64_t at,
+            std::string segment);
 
   // Makes an empty one. Nobody else sees the segment yet.
   [[nodiscard]] static std::uint64_t make(const platform::mapping& place, heap& memory);
@@ -144,7 +147,7 @@ class directory {
   [[nodiscard]] slot_place claim(std::string_view name, const type_facts& type);
   // The block of an object to be made in a claimed slot.
   [[nodiscard]] void* furnish(slot_place claimed, const type_facts& type);
-  void settle(slot_place claimed) noexcept;  // making -> ready
+  void settle(slot_place claimed) noexcept;  // making -> ready, when the object is complete
   // making, unmaking -> free. Frees the object's block.
   void give_back(slot_place owned) noexcept;
   // ready -> unmaking, if the type is right. No slot: nothing of that name.
@@ -172,7 +175,9 @@ class directory {
   void grow();
   std::size_t free_the_dead();
   [[nodiscard]] bool has_left(participant_id who);
-  void free_links(directory_slot& slot);
+  void free_links(directory_slot& slot, bool of_the_dead);
+  void free_slot(slot_place owned, bool of_the_dead);
+  void tidy(directory_slot& settling);
   [[nodiscard]] bool lies_inside(const void* first, std::uint64_t bytes) const noexcept;
   [[nodiscard]] std::uint64_t distance_of(const void* address) const noexcept;
   [[noreturn]] void damaged(std::string_view expected, std::string_view found) const;
@@ -180,6 +185,7 @@ class directory {
 
   platform::mapping* place_ = nullptr;
   heap* memory_ = nullptr;
+  fork_safe_lock* threads_ = nullptr;
   std::uint64_t at_ = 0;
   std::string segment_;
 };

@@ -15,6 +15,7 @@ import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
 import :directory;
+import :ledger;
 import :state;
 import :type_description;
 
@@ -31,10 +32,17 @@ namespace {
 }  // namespace
 
 object_making::~object_making() {
+  delete ledger_;  // before the slot is given back: it records no longer
   if (segment_ != nullptr && slot_ != nullptr) segment_->names.give_back(place_of(slot_, hash_));
 }
 
+void object_making::begin() {
+  ledger_ = new ledger(*segment_->memory, *static_cast<directory_slot*>(slot_));
+  ledger_->begin();
+}
+
 void object_making::settle() noexcept {
+  if (ledger_ != nullptr) ledger_->end();
   segment_->names.settle(place_of(slot_, hash_));
   segment_ = nullptr;
 }
@@ -136,12 +144,23 @@ lifetime segment::lifetime() const {
 
 void segment::set_lifetime(ipcpp::lifetime chosen) {
   check_writable();
+  if (name().starts_with('/') && chosen != ipcpp::lifetime::persistent)
+    throw error(errc::invalid_argument, state_->describe(), "lifetime::persistent", "another",
+                "a file stays until it is removed");
   std::atomic_ref(state_->header().lifetime)
       .store(static_cast<std::uint32_t>(chosen), std::memory_order_relaxed);
 }
 
 bool segment::reachable() const noexcept {
   return state_->place.object().reachable();
+}
+
+segment::native_handle_type segment::native_handle() const noexcept {
+  return state_->place.object().native_handle();
+}
+
+void segment::send_handle(native_handle_type socket) const {
+  state_->place.object().send(socket);
 }
 
 bool segment::read_only() const noexcept {

@@ -3,8 +3,10 @@
 //
 // Representation of the segment's header, after the platform's prologue:
 //
-//   256     264       268        272         280          288      290     512
-//   | magic | version | lifetime | directory | pinned at  | flags | zero  | the heap ...
+//   256     264       268        272         280         288            296        304
+//   | magic | version | lifetime | directory | pinned at | participants | at least | zero | the heap
+//
+// "At least": so many bytes there were when it was made; an object with fewer was truncated.
 //
 // All but the lifetime is written before anybody else sees the segment, and never changed.
 //
@@ -38,9 +40,10 @@ struct segment_header {
   std::uint32_t version = 0;
   std::uint32_t lifetime = 0;  // enum lifetime; anybody may change it
   std::uint64_t directory_at = 0;
-  std::uint64_t pinned_at = 0;  // the object's first byte, everywhere; 0: anywhere
-  std::uint8_t permissions = 0;
-  std::uint8_t zero[223]{};
+  std::uint64_t pinned_at = 0;        // the object's first byte, everywhere; 0: anywhere
+  std::uint64_t participants_at = 0;  // the heap's table, from the object's first byte
+  std::uint64_t at_least = 0;
+  std::uint8_t zero[208]{};
 };
 static_assert(sizeof(segment_header) == 256 && std::is_standard_layout_v<segment_header>);
 static_assert(offsetof(segment_header, lifetime) == 12 &&
@@ -67,6 +70,7 @@ struct segment_state {
   platform::mapping place;
   object_source source;
   std::optional<ipcpp::heap> memory;  // none: read-only
+  fork_safe_lock naming;              // the directory's, among this process's threads
   detail::directory names;
   platform::audience who = platform::audience::owner;
 

@@ -73,6 +73,7 @@ void address_map::remove(const void* begin) noexcept {
       // Every thread looks again before it uses a seat it has somewhere. Relaxed: a range is not
       // removed while it is in use, so whoever uses the address again was told so by somebody.
       detail::map_epoch.fetch_add(1, std::memory_order_relaxed);
+      removals_.fetch_add(1, std::memory_order_release);  // pairs with removals
     }
 }
 

@@ -5,7 +5,27 @@ set(containers_interfaces
   modules/containers/hash.cppm
   modules/containers/string_storage.cppm
   modules/containers/string.cppm
-  modules/containers/string_operators.cppm)
+  modules/containers/string_operators.cppm
+  modules/containers/links.cppm
+  modules/containers/sequence_support.cppm
+  modules/containers/vector.cppm
+  modules/containers/list.cppm
+  modules/containers/forward_list.cppm
+  modules/containers/deque.cppm
+  modules/containers/node_handle.cppm
+  modules/containers/hash_table.cppm
+  modules/containers/unordered_map.cppm
+  modules/containers/unordered_set.cppm
+  modules/containers/functors.cppm
+  modules/containers/search_tree.cppm
+  modules/containers/map.cppm
+  modules/containers/set.cppm
+  modules/containers/flat_set.cppm
+  modules/containers/flat_map.cppm
+  modules/containers/concurrent_map_core.cppm
+  modules/containers/concurrent_map.cppm)
 set(containers_internal)
 set(containers_bodies
-  impl/containers/checks.cpp)
+  impl/containers/checks.cpp
+  impl/containers/concurrent_map_core.cpp
+  impl/containers/concurrent_map_threads.cpp)

@@ -8,7 +8,8 @@
 // heaps in use.
 //
 // Its pointers are offset_ptrs. The containers of libc++ and of the MSVC library honour that, as do
-// libstdc++'s from 15 on except unordered ones and strings; what does not must not be used with it.
+// libstdc++'s from 15 on except unordered ones. A node linked by raw pointers is refused where it is
+// allocated, std::basic_string at once, both with a message that says what to use instead.
 //
 // Rules for containers
 //   An element and all that is in it use the container's memory: see :construction.
@@ -28,6 +29,7 @@ module;
 #include <limits>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -46,6 +48,19 @@ namespace detail {
 // operator new and its counterpart.
 export [[nodiscard]] void* private_allocate(std::size_t bytes, std::size_t alignment);
 export void private_deallocate(void* block, std::size_t alignment) noexcept;
+
+// Is this a node of a standard container that holds raw pointers to others? By the names that the
+// members have in libstdc++ (hash tables; trees and lists before 15) and in libc++.
+template <class T>
+concept linked_by_raw_pointers =
+    requires(T& node) { requires std::is_pointer_v<decltype(node._M_nxt)>; } ||
+    requires(T& node) { requires std::is_pointer_v<decltype(node._M_next)>; } ||
+    requires(T& node) { requires std::is_pointer_v<decltype(node._M_parent)>; } ||
+    requires(T& node) { requires std::is_pointer_v<decltype(node.__next_)>; } ||
+    requires(T& node) { requires std::is_pointer_v<decltype(node.__left_)>; };
+
+template <class>
+inline constexpr bool std_string_can = false;
 
 // From the heap, or private memory if that is null.
 template <class T>
@@ -95,7 +110,11 @@ class allocator {
   };
   static constexpr bool is_ipcpp_shareable = true;
 
+  // Written out because GCC 16 stumbles over implicit ones of a specialisation that a module used.
   allocator() noexcept = default;  // private memory
+  allocator(const allocator& other) noexcept = default;
+  allocator& operator=(const allocator& other) noexcept = default;
+  ~allocator() = default;
   allocator(heap& of) noexcept : heap_(of.header()) {}
   explicit allocator(heap_header* of) noexcept : heap_(of) {}
   template <class U>
@@ -103,6 +122,11 @@ class allocator {
   allocator(const allocator<U>& other) noexcept : heap_(other.header()) {}
 
   [[nodiscard]] pointer allocate(std::size_t n) {
+    static_assert(
+        !detail::linked_by_raw_pointers<T>,
+        "ipcpp::allocator: in this standard library this container links its nodes by raw "
+        "pointers, which mean nothing to another process; use ipcpp::unordered_map, map, "
+        "list, ... instead, or ipcpp::pinned_allocator in a pinned segment");
     return pointer(detail::allocate_objects<T>(header(), n));
   }
   void deallocate(pointer objects, std::size_t) {
@@ -152,3 +176,12 @@ struct value_builder<T> {
 }  // namespace detail
 
 }  // namespace ipcpp
+
+// Strings of the standard libraries keep raw pointers or do not compile at all.
+template <class Char, class Traits, class T>
+class std::basic_string<Char, Traits, ipcpp::allocator<T>> {
+  static_assert(ipcpp::detail::std_string_can<Char>,
+                "std::basic_string cannot use ipcpp::allocator: not every standard library's can; "
+                "use ipcpp::basic_string (ipcpp::string) instead, or ipcpp::pinned_allocator in a "
+                "pinned segment");
+};

@@ -160,7 +160,40 @@ export [[nodiscard]] void* heap_try_allocate(heap_header* of, std::size_t bytes)
 export void heap_deallocate(heap_header* of, void* block);
 // The header of the heap that the address lies in; nullptr if it lies in none.
 export [[nodiscard]] heap_header* heap_header_at(const void* address) noexcept;
+// heap::allocate_to.
+export void* heap_allocate_to(heap_header* of, offset_ptr<void>& link, std::size_t bytes);
+// A structure that must not lose what a process was building when it died gives each thing it builds
+// a tag of its own: every block this thread allocates carries it until the next call, however deep
+// inside constructors, and belongs to no process. The structure notes in its own memory which tags
+// stand for things that were never finished; their blocks are found by the tag.
+// The first of 65536 tags, in sequence, that nobody else has.
+export [[nodiscard]] std::uint64_t heap_fresh_tags(heap_header* of);
+// For this thread; 0: none. The tag before.
+export std::uint64_t heap_set_tag(heap_header* of, std::uint64_t tag);
+// The tag of a block in use, 0 if it has none.
+export [[nodiscard]] std::uint64_t heap_tag_of(heap_header* of, const void* block);
+// Frees every block with that tag. Precondition: nobody else allocates or frees any such block.
+export void heap_free_tagged(heap_header* of, std::uint64_t tag) noexcept;
+// Does the address lie in pages of the heap with that header? false if none such is open here.
+export [[nodiscard]] bool heap_contains(const heap_header* of, const void* address) noexcept;
 export [[nodiscard]] bool heap_is_pinned(const heap_header* of) noexcept;
+// Allocates and frees in this thread's stead while it is set: for those who have to know every block
+// that somebody else's code takes from one heap. Sees allocate, deallocate and what is built on them,
+// but neither tracked blocks nor allocate_to and free_from, which it may use itself.
+export struct allocation_recorder {
+  void* context = nullptr;
+  void* (*allocate)(void* context, std::size_t bytes, std::size_t alignment) = nullptr;
+  // false: not one of its blocks; it is freed as ever.
+  bool (*deallocate)(void* context, void* block) = nullptr;
+};
+// The participant table's distance from the source's first byte; 0: it is elsewhere.
+export [[nodiscard]] std::uint64_t participants_at(const heap_header* of) noexcept;
+// Sets this thread's recorder for the heap, null for none; returns the one before.
+export const allocation_recorder* set_recorder(heap_header* of,
+                                               const allocation_recorder* recorder);
+// The size of a block that is aligned so wherever allocate_to finds one; 0: no size is.
+export [[nodiscard]] std::size_t size_that_aligns(std::size_t bytes,
+                                                  std::size_t alignment) noexcept;
 // [begin, end) of the heap's whole reservation in this process.
 export [[nodiscard]] std::span<std::byte> heap_range(const heap_header* of) noexcept;
 

@@ -13,6 +13,7 @@ export module ipcpp.malloc;
 // GCC 16 crashes when it writes this module unless :heap comes before :memory_source.
 export import :heap;
 export import :heap_ptr;
+export import :heap_picture;
 export import :construction;
 export import :allocator;
 export import :pinned_allocator;

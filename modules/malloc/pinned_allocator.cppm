@@ -58,6 +58,9 @@ class pinned_allocator {
   static constexpr bool is_ipcpp_shareable = true;
 
   pinned_allocator() noexcept = default;  // private memory
+  pinned_allocator(const pinned_allocator& other) noexcept = default;
+  pinned_allocator& operator=(const pinned_allocator& other) noexcept = default;
+  ~pinned_allocator() = default;
   pinned_allocator(heap& of) : heap_(detail::pinned_header(of.header())) {}
   template <class U>
     requires(!std::same_as<U, T>)

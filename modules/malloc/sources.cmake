@@ -5,6 +5,7 @@ set(malloc_interfaces
   modules/malloc/offset_ptr.cppm
   modules/malloc/heap.cppm
   modules/malloc/heap_ptr.cppm
+  modules/malloc/heap_picture.cppm
   modules/malloc/construction.cppm
   modules/malloc/allocator.cppm
   modules/malloc/pinned_allocator.cppm)
@@ -21,4 +22,5 @@ set(malloc_bodies
   impl/malloc/recovery.cpp
   impl/malloc/links.cpp
   impl/malloc/inspect.cpp
+  impl/malloc/heap_picture.cpp
   impl/malloc/pointers.cpp)

@@ -13,7 +13,11 @@
 //   remove(name)      The name is gone at once, users go on undisturbed. false: there was none.
 //   remove_if_unused  Only if nobody has it open or mapped; decided without a race against open().
 //                     `only`: and if the name leads to the object with that id.
+//   ..._file          The same with a path instead of a name: the memory is a file, which goes when
+//                     somebody removes it. Made with object_options::directory. not_supported where
+//                     the system or file system cannot.
 //   from_handle       Takes a native handle passed on by fork, socket or duplication.
+//   send, receive     Pass the native handle over a connected Unix socket; not_supported elsewhere.
 //   again             A second, independent opening.
 //   reachable         The name still leads here (systems may remove names themselves: RemoveIPC).
 // mapping: the whole capacity, reserved at once at base(), which is aligned to
@@ -26,6 +30,7 @@
 //                     lost, never a SIGBUS later. Idempotent. Several processes may do it at once.
 //   adopt(end)        Makes the bytes below end, committed by anyone, accessible here. Cheap when
 //                     there is nothing to do.
+//   prefer_huge_pages A hint. false: the system has none for this object.
 //   backed_bytes      Bytes from here on were never committed by anyone; capacity() where the system
 //                     cannot tell.
 //   release           Returns how many bytes went back to the system; commit them before they are
@@ -90,6 +95,11 @@ concept shared_object_contract =
       { Object::remove_if_unused(name, who) } -> std::same_as<bool>;
       { Object::remove_if_unused(name, who, &id) } -> std::same_as<bool>;
       { object.publish(name) } -> std::same_as<void>;
+      { object.publish_file(name) } -> std::same_as<void>;
+      { Object::open_file(name, mode, who) } -> std::same_as<Object>;
+      { Object::remove_file(name, who) } -> std::same_as<bool>;
+      { constant.send(handle) } -> std::same_as<void>;
+      { Object::receive(handle) } -> std::same_as<typename Object::native_handle_type>;
       { constant.again() } -> std::same_as<Object>;
       { constant.id() } noexcept -> std::same_as<object_id>;
       { constant.capacity() } noexcept -> std::same_as<std::size_t>;
@@ -109,6 +119,8 @@ concept mapping_contract =
       { constant.capacity() } noexcept -> std::same_as<std::size_t>;
       { constant.object() } noexcept -> std::same_as<const Object&>;
       { place.publish(std::string_view{}) } -> std::same_as<void>;
+      { place.publish_file(std::string_view{}) } -> std::same_as<void>;
+      { place.prefer_huge_pages() } noexcept -> std::same_as<bool>;
       { place.commit(n, n) } -> std::same_as<bool>;
       { place.release(n, n) } -> std::same_as<std::size_t>;
       { place.adopt(n) } noexcept -> std::same_as<bool>;

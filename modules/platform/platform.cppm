@@ -3,9 +3,10 @@
 //
 //   :error :size_literals :fields :shareable    vocabulary
 //   :terms                                      what the contract's words mean, the same everywhere
-//   :os_linux or :os_windows                    this system's shared_object, mapping, parking_slot,
-//   life_line :contract                                   what they promise, checked below and by
-//   tests/platform/
+//   :os_linux, :os_macos or :os_windows         this system's shared_object, mapping, parking_slot,
+//                                               life_line
+//   :contract                                   what they promise, checked below and by
+//                                               tests/platform/
 //
 // To port ipcpp, write one more partition and its bodies: docs/porting.md.
 module;
@@ -15,7 +16,7 @@ module;
 #include <cstdint>
 #include <new>
 
-#if !defined(__linux__) && !defined(_WIN32)
+#if !defined(__linux__) && !defined(__APPLE__) && !defined(_WIN32)
 #error "ipcpp.platform: no partition for this operating system yet; see docs/porting.md"
 #endif
 
@@ -27,9 +28,15 @@ export import :fields;
 export import :shareable;
 export import :terms;
 export import :contract;
+export import :object_image;
 #if defined(__linux__)
 export import :posix;
+export import :posix_objects;
 export import :os_linux;
+#elif defined(__APPLE__)
+export import :posix;
+export import :posix_objects;
+export import :os_macos;
 #elif defined(_WIN32)
 export import :os_windows;
 #endif

@@ -6,7 +6,8 @@ set(platform_interfaces
   modules/platform/fields.cppm
   modules/platform/shareable.cppm
   modules/platform/terms.cppm
-  modules/platform/contract.cppm)
+  modules/platform/contract.cppm
+  modules/platform/object_image.cppm)
 set(platform_internal)
 set(platform_bodies
   impl/platform/error.cpp

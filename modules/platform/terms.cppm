@@ -87,6 +87,7 @@ export struct process_identity {
 export struct object_options {
   std::size_t capacity_bytes = 0;  // address space, fixed for ever; 0 takes default_capacity()
   audience who = audience::owner;
+  std::string directory{};  // where it will get its name as a file; empty: it will be no file
 };
 
 export struct object_prologue {
@@ -124,6 +125,10 @@ export [[nodiscard]] object_prologue make_prologue(object_id id, std::uint64_t c
 // how much of the prologue could be read.
 export void check_prologue(const object_prologue& found, std::size_t bytes_found,
                            std::string_view object);
+
+// A file's absolute path in its one spelling; names of files begin with a slash, and only those.
+// Throws invalid_argument. Allocates.
+export [[nodiscard]] std::string checked_path(std::string_view path);
 
 // Throws invalid_argument, saying which rule `name` breaks.
 export void check_name(std::string_view name);

@@ -6,6 +6,7 @@ set(queue_interfaces
   modules/queue/endpoint.cppm
   modules/queue/waitable.cppm
   modules/queue/queue_object.cppm
+  modules/queue/queue_picture.cppm
   modules/queue/blocking.cppm
   modules/queue/ring_slot.cppm
   modules/queue/lane.cppm
@@ -16,13 +17,30 @@ set(queue_interfaces
   modules/queue/latest.cppm
   modules/queue/wait_any.cppm
   modules/queue/wait_set.cppm
-  modules/queue/awaitable.cppm)
+  modules/queue/awaitable.cppm
+  modules/queue/letter_ring.cppm
+  modules/queue/message_queue.cppm
+  modules/queue/broadcast_ring.cppm
+  modules/queue/broadcast_queue.cppm
+  modules/queue/loan_ring.cppm
+  modules/queue/loan_queue.cppm
+  modules/queue/call_table.cppm
+  modules/queue/call_queue.cppm)
 set(queue_internal)
 set(queue_bodies
   impl/queue/endpoint.cpp
+  impl/queue/queue_picture.cpp
   impl/queue/waiting.cpp
   impl/queue/closing.cpp
   impl/queue/ring.cpp
   impl/queue/intents.cpp
   impl/queue/latest.cpp
-  impl/queue/wait_set.cpp)
+  impl/queue/wait_set.cpp
+  impl/queue/letter_ring.cpp
+  impl/queue/message_queue.cpp
+  impl/queue/broadcast_ring.cpp
+  impl/queue/broadcast_queue.cpp
+  impl/queue/loan_ring.cpp
+  impl/queue/loan_queue.cpp
+  impl/queue/call_table.cpp
+  impl/queue/call_queue.cpp)

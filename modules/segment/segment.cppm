@@ -39,6 +39,7 @@ module;
 export module ipcpp.segment;
 
 export import :type_description;
+export import :segment_picture;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
@@ -64,11 +65,13 @@ export struct segment_options {
   bool pinned = false;      // mapped at the same address by everyone: for pinned_allocator
   bool huge_pages = false;  // a hint: used where the system has them to spare
   participant_limits participants{0, 0};  // 0: as many as 1 % of the segment can hold
+  misuse on_misuse = misuse::throws;      // of the heap by this process
 };
 
 export struct open_options {
   ipcpp::permissions permissions = ipcpp::permissions::owner;
   bool huge_pages = false;
+  misuse on_misuse = misuse::throws;
 };
 
 // A named object, as for_each_object sees it.
@@ -85,6 +88,7 @@ export class segment;
 namespace detail {
 
 struct segment_state;
+class ledger;
 
 // An object being made: has a name that nobody else can take, and no visible object yet. Gives both
 // back unless it is settled.
@@ -94,12 +98,15 @@ export class object_making {
       : segment_(std::exchange(other.segment_, nullptr)),
         slot_(other.slot_),
         hash_(other.hash_),
-        memory_(other.memory_) {}
+        memory_(other.memory_),
+        ledger_(std::exchange(other.ledger_, nullptr)) {}
   object_making& operator=(object_making&&) = delete;
   ~object_making();
 
   // Where to build it; nullptr: there is one already.
   [[nodiscard]] void* memory() const noexcept { return memory_; }
+  // From now on to settle(), what this thread allocates in the segment goes if the object does.
+  void begin();
   void settle() noexcept;
 
  private:
@@ -110,6 +117,7 @@ export class object_making {
   void* slot_ = nullptr;
   void* hash_ = nullptr;
   void* memory_ = nullptr;
+  ledger* ledger_ = nullptr;
 };
 
 // An object being destroyed: its name is gone; its memory goes with this.
@@ -143,6 +151,9 @@ concept constructible_in_a_segment =
 
 export class segment {
  public:
+  // The system's own: a file descriptor, or a HANDLE.
+  using native_handle_type = platform::shared_object::native_handle_type;
+
   // ---- making and opening ----
   // Names of segments: 1 to 128 of [A-Za-z0-9._-], the first no dot. All of these throw
   // std::bad_alloc if the system refuses memory, else ipcpp::error: invalid_argument (name, size),
@@ -162,8 +173,30 @@ export class segment {
                                               const open_options& options = {});
   // The name is gone at once, users go on undisturbed. false: there was none.
   static bool remove(std::string_view name, const open_options& options = {});
-  // Shared memory without a name: whoever forks shares it with the child.
+
+  // The same with a file instead of a name: it stays until it is removed, through reboots, and can be
+  // put where there is room. What is written reaches the disk when the system likes, or never if the
+  // machine stops before. Throws not_supported on Windows and on file systems without O_TMPFILE.
+  [[nodiscard]] static segment create_file(std::string_view path,
+                                           const segment_options& options = {});
+  [[nodiscard]] static segment open_file(std::string_view path, const open_options& options = {});
+  [[nodiscard]] static segment open_or_create_file(std::string_view path,
+                                                   const segment_options& options = {});
+  [[nodiscard]] static segment open_file_read_only(std::string_view path,
+                                                   const open_options& options = {});
+  static bool remove_file(std::string_view path, const open_options& options = {});
+
+  // Shared memory without a name: whoever forks shares it with the child, and so does whoever gets
+  // its handle.
   [[nodiscard]] static segment anonymous(const segment_options& options = {});
+  // Takes over a handle of a segment that came by fork, socket or duplication, and closes it whatever
+  // happens.
+  [[nodiscard]] static segment from_handle(native_handle_type received,
+                                           const open_options& options = {});
+  // Waits for what send_handle sent over a connected Unix socket. not_supported on Windows: there,
+  // DuplicateHandle native_handle() into the other process.
+  [[nodiscard]] static segment receive_handle(native_handle_type socket,
+                                              const open_options& options = {});
 
   segment(segment&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
   segment& operator=(segment&& other) noexcept {
@@ -249,14 +282,18 @@ export class segment {
   std::size_t recover();
 
   // ---- itself ----
-  [[nodiscard]] std::string_view name() const noexcept;  // "" without one
+  [[nodiscard]] std::string_view name() const noexcept;  // "" without one; a file's path
   [[nodiscard]] ipcpp::lifetime lifetime() const;
-  // From now on, whoever created it. For a segment with a name.
+  // From now on, whoever created it. Throws invalid_argument for a file, which stays.
   void set_lifetime(ipcpp::lifetime chosen);
   // Does the name still lead here? Somebody may have removed it.
   [[nodiscard]] bool reachable() const noexcept;
   [[nodiscard]] bool read_only() const noexcept;
   [[nodiscard]] std::size_t max_size() const noexcept;
+  // Stays the segment's.
+  [[nodiscard]] native_handle_type native_handle() const noexcept;
+  // Over a connected Unix socket, with one byte of data; see receive_handle.
+  void send_handle(native_handle_type socket) const;
   // Lives as long as the segment, also when that is moved. Throws access_denied if it is read-only.
   [[nodiscard]] ipcpp::heap& heap() const;
   // Does the address lie in the segment's range, used or not?
@@ -276,6 +313,7 @@ export class segment {
   template <class T, class... Args>
   T& build(detail::object_making& made, Args&&... args) {
     T* const at = static_cast<T*>(made.memory());
+    if constexpr (!std::is_trivially_copyable_v<T>) made.begin();
     detail::builder(allocator<std::byte>(heap())).build(at, std::forward<Args>(args)...);
     made.settle();
     return *at;

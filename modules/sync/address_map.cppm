@@ -6,6 +6,7 @@
 // be removed while somebody may still look up addresses within it.
 module;
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -34,6 +35,10 @@ export class address_map {
   void remove(const void* begin) noexcept;
   // The owner of the range that holds `address`, nullptr if none does.
   [[nodiscard]] mapped_place* find(const void* address) const noexcept;
+  // How many ranges were removed so far: while it stays the same, what find() said holds.
+  [[nodiscard]] static std::uint64_t removals() noexcept {
+    return removals_.load(std::memory_order_acquire);  // pairs with remove
+  }
 
   // A range, and a number that no other range of this process ever had.
   struct range {
@@ -50,6 +55,8 @@ export class address_map {
 
  private:
   address_map() noexcept = default;
+
+  static inline constinit std::atomic<std::uint64_t> removals_{0};
 };
 
 }  // namespace ipcpp

@@ -2,6 +2,8 @@
 set(sync_interfaces
   modules/sync/sync.cppm
   modules/sync/participants.cppm
+  modules/sync/participants_picture.cppm
+  modules/sync/lock_picture.cppm
   modules/sync/address_map.cppm
   modules/sync/fork_safe_lock.cppm
   modules/sync/waiting.cppm
@@ -12,6 +14,8 @@ set(sync_internal
   impl/sync/seats.cppm)
 set(sync_bodies
   impl/sync/participants.cpp
+  impl/sync/participants_picture.cpp
+  impl/sync/lock_picture.cpp
   impl/sync/participant_handles.cpp
   impl/sync/address_map.cpp
   impl/sync/seats.cpp

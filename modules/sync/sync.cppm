@@ -7,6 +7,8 @@
 export module ipcpp.sync;
 
 export import :participants;
+export import :participants_picture;
+export import :lock_picture;
 export import :address_map;
 export import :fork_safe_lock;
 export import :waiting;

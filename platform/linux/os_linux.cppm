@@ -1,14 +1,11 @@
 // ipcpp.platform:os_linux - the platform contract on Linux. What every member promises is said once,
 // in :contract.
 //
-// How it is met here:
+// How it is met here (shared_object, mapping and parking_slot are declared in :posix_objects):
 //   shared_object   a file in /dev/shm (or IPCPP_DIRECTORY), see :posix
-//   mapping         one reservation:  | private page | the object, mapped beyond its end |
-//                   Bytes that anyone commits later are valid in every process at once; adopt() has
-//                   nothing to do. (With several objects: a mapping per step inside the reservation,
-//                   and adopt() maps the missing ones.)
 //   commit          fallocate: what it granted is there; what it refused is no SIGBUS later
 //   parking_slot    a futex on the cell
+//   doorbell        a socket with an abstract name and a timer, in one epoll
 //   life_hold       an open-file-description lock whose description only a VMA refers to. The VMA
 //                   goes with the last thread of the process and with exec; no close(),
 //                   close_range() or daemon() can drop it; and since the VMA is MADV_DONTFORK, no
@@ -16,124 +13,16 @@
 //   incarnation     a MADV_WIPEONFORK page that reads zero in any child
 module;
 
-#include <cstddef>
 #include <cstdint>
-#include <string>
-#include <string_view>
 #include <utility>
 
 export module ipcpp.platform:os_linux;
 
 import :posix;
+import :posix_objects;
 import :terms;
 
 namespace ipcpp::platform {
-
-export [[nodiscard]] std::size_t page_bytes() noexcept;
-export [[nodiscard]] std::size_t default_capacity() noexcept;
-export [[nodiscard]] std::uint64_t incarnation() noexcept;
-export [[nodiscard]] process_identity current_process() noexcept;
-export [[nodiscard]] bool same_process_lives(const process_identity& identity) noexcept;
-export [[nodiscard]] bool enrol_in_heavy_fence() noexcept;
-export [[nodiscard]] bool heavy_fence() noexcept;
-export [[nodiscard]] void* fork_private_pages(std::size_t bytes);
-export void return_fork_private_pages(void* pages, std::size_t bytes) noexcept;
-
-export class shared_object {
- public:
-  using native_handle_type = int;
-
-  [[nodiscard]] static shared_object create(const object_options& options = {});
-  void publish(std::string_view name);
-  [[nodiscard]] static shared_object open(std::string_view name, access mode = access::read_write,
-                                          audience who = audience::owner);
-  static bool remove(std::string_view name, audience who = audience::owner);
-  static bool remove_if_unused(std::string_view name, audience who = audience::owner,
-                               const object_id* only = nullptr);
-  [[nodiscard]] static shared_object from_handle(native_handle_type received,
-                                                 access mode = access::read_write);
-
-  shared_object(shared_object&& other) noexcept;
-  shared_object& operator=(shared_object&& other) noexcept;
-  ~shared_object();
-
-  [[nodiscard]] object_id id() const noexcept {
-    return {stored_.prologue.id_high, stored_.prologue.id_low};
-  }
-  [[nodiscard]] std::size_t capacity() const noexcept { return stored_.prologue.capacity_bytes; }
-  [[nodiscard]] access mode() const noexcept { return mode_; }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] native_handle_type native_handle() const noexcept {
-    return stored_.memory_descriptor();
-  }
-  [[nodiscard]] bool reachable() const noexcept;
-  [[nodiscard]] shared_object again() const;
-
- private:
-  friend class mapping;
-  friend class life_line;
-  shared_object(posix::stored_object stored, access mode, std::string name);
-  void remember_files();
-  [[nodiscard]] std::string describe() const;
-  // The descriptor if it still leads to the file it was opened for, else one reopened by name, else
-  // -1.
-  [[nodiscard]] int checked(bool memory) const noexcept;
-
-  struct file_facts {
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
-  };
-  mutable posix::stored_object stored_;
-  file_facts anchor_facts_;
-  file_facts memory_facts_;
-  access mode_ = access::read_write;
-  std::string name_;
-  bool emptied_ = false;  // moved from
-};
-
-export class mapping {
- public:
-  [[nodiscard]] static mapping map(shared_object object, void* at = nullptr);
-
-  mapping(mapping&& other) noexcept;
-  mapping& operator=(mapping&& other) noexcept;
-  ~mapping();
-
-  [[nodiscard]] std::byte* base() const noexcept { return base_; }
-  [[nodiscard]] std::size_t capacity() const noexcept { return object_.capacity(); }
-  [[nodiscard]] const shared_object& object() const noexcept { return object_; }
-  void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
-  [[nodiscard]] std::byte* private_area() const noexcept { return base_ - private_area_bytes; }
-
-  [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);
-  std::size_t release(std::size_t offset, std::size_t bytes);
-  [[nodiscard]] bool adopt(std::size_t end) noexcept;
-  [[nodiscard]] std::size_t backed_bytes() const noexcept;
-
- private:
-  mapping(shared_object object, std::byte* base) noexcept
-      : object_(std::move(object)), base_(base) {}
-  [[nodiscard]] bool stepped() const noexcept;
-  void check_range(std::size_t offset, std::size_t bytes, std::string_view verb) const;
-  [[nodiscard]] int map_step(std::uint32_t step, bool create) noexcept;
-
-  shared_object object_;
-  std::byte* base_ = nullptr;
-  std::uint64_t mapped_steps_ = 1;  // bit k: step k is mapped in this process
-};
-
-export class parking_slot {
- public:
-  parking_slot(const mapping&, std::uint32_t /*number*/, parking_cell& cell) noexcept
-      : cell_(&cell) {}
-
-  [[nodiscard]] std::uint32_t ticket() const noexcept;
-  [[nodiscard]] park_outcome park(std::uint32_t expected, steady_time deadline) noexcept;
-  void unpark() noexcept;
-
- private:
-  parking_cell* cell_;
-};
 
 export class doorbell {
  public:

@@ -1,15 +1,13 @@
-// Which process this is, which others are, and what the machine is like.
+// Which process this is, and which others are.
 module;
 
 #include <atomic>
-#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,49 +119,6 @@ bool same_process_lives(const process_identity& identity) noexcept {
   // A leader that has exited stays a zombie while other threads go on.
   const bool gone = (found.state == 'Z' || found.state == 'X') && found.threads <= 1;
   return !gone && (identity.start_time == 0 || found.start_time == identity.start_time);
-}
-
-std::size_t page_bytes() noexcept {
-  static constinit std::atomic<std::size_t> known{0};  // relaxed: everybody finds the same
-  std::size_t bytes = known.load(std::memory_order_relaxed);
-  if (bytes == 0) {
-    bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    known.store(bytes, std::memory_order_relaxed);
-  }
-  return bytes;
-}
-
-std::size_t default_capacity() noexcept {
-  static constinit std::atomic<std::size_t> known{0};  // relaxed: any finding will do
-  if (const std::size_t chosen = known.load(std::memory_order_relaxed); chosen != 0) return chosen;
-  const std::size_t chosen = [] {
-    // A sixty-fourth of the address space leaves room for many heaps; the stack lies at its upper
-    // end.
-    int on_the_stack = 0;
-    const auto bits = std::bit_width(reinterpret_cast<std::uintptr_t>(&on_the_stack));
-    std::size_t bytes = std::size_t{1} << (bits - 6);
-    if (bytes > 1_TiB) bytes = 1_TiB;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    if (bytes > 16_GiB) bytes = 16_GiB;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    if (bytes > 16_GiB) bytes = 16_GiB;
-#endif
-#endif
-    // Emulators, valgrind and RLIMIT_AS allow less: try, and leave three quarters of what there is
-    // to others.
-    bool halved = false;
-    for (; bytes > 64_MiB; bytes /= 2, halved = true) {
-      void* const tried =
-          ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (tried == MAP_FAILED) continue;
-      ::munmap(tried, bytes);
-      break;
-    }
-    return halved && bytes > 256_MiB ? bytes / 4 : bytes;
-  }();
-  known.store(chosen, std::memory_order_relaxed);
-  return chosen;
 }
 
 }  // namespace ipcpp::platform

@@ -8,14 +8,16 @@ module;
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
-#include <string>
-#include <string_view>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 module ipcpp.platform;
+
+// macOS has had them since 10.11, its public headers since 14.
+#if defined(__APPLE__) && !defined(F_OFD_SETLK)
+#define F_OFD_SETLK 90
+#define F_OFD_GETLK 92
+#endif
 
 namespace ipcpp::platform::posix {
 
@@ -34,25 +36,6 @@ struct flock range(std::int64_t byte, short type) noexcept {
 
 file_handle::~file_handle() {
   if (const int mine = release(); mine >= 0) ::close(mine);
-}
-
-variant active_variant() noexcept {
-#ifdef IPCPP_PLATFORM_VARIANTS
-  // Not a function-local static: its guard could be inherited locked by a forked child. Relaxed:
-  // everybody finds the same.
-  static constinit std::atomic<unsigned> known{0};
-  unsigned bits = known.load(std::memory_order_relaxed);
-  if (bits == 0) {
-    const char* text = ::secure_getenv("IPCPP_PLATFORM_VARIANT");
-    const std::string_view list = text == nullptr ? "" : text;
-    bits = 1 | (list.find("several_objects") != list.npos ? 2u : 0u) |
-           (list.find("registry_names") != list.npos ? 4u : 0u);
-    known.store(bits, std::memory_order_relaxed);
-  }
-  return {(bits & 2) != 0, (bits & 4) != 0};
-#else
-  return {};
-#endif
 }
 
 int try_lock(int descriptor, std::int64_t byte, lock_kind kind) noexcept {
@@ -78,28 +61,9 @@ int find_lock(int descriptor, std::int64_t byte) noexcept {
 }
 
 bool same_file(int a, int b) noexcept {
-  struct stat one{};
-  struct stat two{};
-  return ::fstat(a, &one) == 0 && ::fstat(b, &two) == 0 && one.st_dev == two.st_dev &&
-         one.st_ino == two.st_ino;
-}
-
-file_handle reopen(int descriptor, access mode, const std::string& path) noexcept {
-  const int flags = (mode == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC;
-  char by_number[32] = "/proc/self/fd/";
-  char* end = by_number + 14;
-  char digits[12];
-  int count = 0;
-  for (int n = descriptor; count == 0 || n > 0; n /= 10)
-    digits[count++] = static_cast<char>('0' + n % 10);
-  while (count > 0) *end++ = digits[--count];
-  *end = 0;
-  if (file_handle again(::open(by_number, flags)); again) return again;
-  if (!path.empty()) {
-    file_handle again(::open(path.c_str(), flags | O_NOFOLLOW));
-    if (again && same_file(again.get(), descriptor)) return again;
-  }
-  return {};
+  file_facts one;
+  file_facts two;
+  return facts_of(a, one) && facts_of(b, two) && one == two;
 }
 
 }  // namespace ipcpp::platform::posix

@@ -1,6 +1,6 @@
 // Bodies of ipcpp.platform:posix: how a name comes to lead to an object, and how it goes.
 //
-// Creating, the usual way (a file system with O_TMPFILE, one file per object):
+// Creating, the usual way (Linux, a file system with O_TMPFILE, one file per object):
 //   1 open O_TMPFILE         killed after: the kernel frees it
 //   2 memory, prologue       the same
 //   3 linkat to the name     one step; the loser of a race gets EEXIST
@@ -12,6 +12,9 @@
 //   4 link the public name   one step; the hidden name stays as long as the anchor
 // Removing: unlink the public name (one step), then sweep. Killed between: the next sweep of anyone
 // finds it.
+// A reboot takes memory, and may leave names (where they are on a disk and it is not): a public name
+// whose memory is missing. Nothing else looks like it, for memory is made before the name and goes
+// after it. Whoever opens or wants such a name removes it, like any other.
 // Sweeping holds the users byte exclusively, so nobody can come in meanwhile: whoever opens takes
 // the byte shared first and then checks that the name still leads to what it opened. The hidden name
 // goes last, so a sweep that dies is repeated from the top.
@@ -27,6 +30,7 @@ module;
 #include <string_view>
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -74,7 +78,8 @@ unsigned permissions_of(audience who) noexcept {
 void check_trust(int descriptor, std::string_view object, audience who) {
   struct stat facts{};
   if (::fstat(descriptor, &facts) != 0) refuse(object, "look at it", errno);
-  if (!S_ISREG(facts.st_mode))
+  // macOS does not say what kind of thing memory is.
+  if ((facts.st_mode & S_IFMT) != 0 && !S_ISREG(facts.st_mode))
     throw error(errc::damaged, object, "a file made by ipcpp", "a directory, device or pipe",
                 "remove it");
   const bool ours = facts.st_uid == ::geteuid();
@@ -114,20 +119,44 @@ int write_prologue(int descriptor, const object_prologue& prologue) noexcept {
   return 0;
 }
 
-// Gives the file its permissions (whatever the umask), its first page of memory and its prologue.
-int furnish(int descriptor, const object_prologue& prologue, std::uint64_t file_bytes,
-            unsigned permissions) noexcept {
-  if (::fchmod(descriptor, permissions) != 0) return errno;
-  if (file_bytes != 0 && ::ftruncate(descriptor, static_cast<off_t>(file_bytes)) != 0) return errno;
+// Memory is written through a mapping: it may be nothing that can be written to.
+int write_memory_prologue(int descriptor, const object_prologue& prologue) noexcept {
+  void* const page =
+      ::mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (page == MAP_FAILED) return errno;
+  std::memcpy(page, &prologue, sizeof prologue);
+  ::munmap(page, page_bytes());
+  return 0;
+}
+
+// Gives a file that holds its own memory its permissions (whatever the umask), its first page and
+// its prologue.
+int furnish_file(int descriptor, const object_prologue& prologue, unsigned permissions) noexcept {
+  const std::uint64_t bytes = prologue.first_step_bytes;
+  if (const int refused = give_size(descriptor, bytes, permissions); refused != 0) return refused;
   if (const int refused = allocate_range(descriptor, 0, page_bytes()); refused != 0) return refused;
   return write_prologue(descriptor, prologue);
 }
 
-// Past this limit the kernel would raise SIGXFSZ.
-bool exceeds_file_limit(std::uint64_t end) noexcept {
-  struct rlimit limit{};
-  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-         end > limit.rlim_cur;
+// The same for memory and its record. The record is small: no page is claimed for it beyond what the
+// write takes.
+int furnish_memory(const stored_object& made, unsigned permissions) noexcept {
+  const object_prologue& prologue = made.prologue;
+  if (exceeds_file_limit(sizeof prologue)) return EFBIG;
+  if (::fchmod(made.anchor.get(), static_cast<mode_t>(permissions)) != 0) return errno;
+  if (const int refused = write_prologue(made.anchor.get(), prologue); refused != 0) return refused;
+  const int memory = made.memory.get();
+  if (const int refused = give_size(memory, prologue.first_step_bytes, permissions); refused != 0)
+    return refused;
+  if (const int refused = allocate_range(memory, 0, page_bytes()); refused != 0) return refused;
+  // On BSDs a new file gets its directory's group: the record is to have that of the memory.
+  struct stat of_memory{};
+  struct stat of_record{};
+  if (::fstat(memory, &of_memory) != 0 || ::fstat(made.anchor.get(), &of_record) != 0) return errno;
+  if (of_memory.st_gid != of_record.st_gid &&
+      ::fchown(made.anchor.get(), static_cast<uid_t>(-1), of_memory.st_gid) != 0)
+    return errno;
+  return write_memory_prologue(memory, prologue);
 }
 
 object_id id_of(const object_prologue& prologue) noexcept {
@@ -168,29 +197,53 @@ stored_object create_hidden(object_prologue prologue, unsigned permissions, bool
   const object_id id = id_of(prologue);
   int refused = 0;
   if (registry_names) {
-    made.memory = file_handle(::open(step_path(id, 0, true).c_str(),
-                                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!made.memory) refused = errno;
-    // The record is small: no page of its own is claimed for it beyond what the write takes.
-    if (refused == 0 && ::fchmod(made.anchor.get(), permissions) != 0) refused = errno;
-    if (refused == 0) refused = write_prologue(made.anchor.get(), prologue);
+    made.memory = open_memory(id, 0, O_RDWR | O_CREAT | O_EXCL, permissions);
+    refused = made.memory ? furnish_memory(made, permissions) : errno;
+  } else {
+    refused = furnish_file(made.anchor.get(), prologue, permissions);
   }
-  if (refused == 0)
-    refused = furnish(made.memory_descriptor(), prologue, prologue.first_step_bytes, permissions);
   if (refused == 0) return made;
   made = {};  // lets the users byte go
   store_sweep(id);
   refuse("a new shared object", "furnish its file in " + directory(), refused);
 }
 
+// Is there anything of growth step `step`?
+bool step_exists(object_id id, std::uint32_t step, bool registry_names) {
+  const file_handle found = open_step(id, step, registry_names, O_RDONLY, 0);
+  return found || errno != ENOENT;
+}
+
+void remove_step(object_id id, std::uint32_t step, bool registry_names) {
+  if (registry_names) {
+    (void)remove_memory(id, step);
+  } else {
+    ::unlink(step_path(id, step, false).c_str());
+  }
+}
+
+// Does this name lead to a record that has lost its memory in a reboot? Then it is removed.
+bool removed_leftover(std::string_view name, audience who) {
+  if (!active_variant().registry_names || name.starts_with('/')) return false;
+  const file_handle anchor(
+      ::open(public_path(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  object_prologue found{};
+  if (!anchor || ::pread(anchor.get(), &found, sizeof found, 0) != ssize_t{sizeof found})
+    return false;
+  const object_id id = id_of(found);
+  if (step_exists(id, 0, true)) return false;
+  return store_remove(name, who, true, &id);
+}
+
 }  // namespace
 
 std::string directory() {
-  const char* chosen = ::secure_getenv("IPCPP_DIRECTORY");
-  return chosen != nullptr && *chosen != 0 ? chosen : "/dev/shm";
+  const char* chosen = trusted_environment("IPCPP_DIRECTORY");
+  return chosen != nullptr && *chosen != 0 ? chosen : default_directory();
 }
 
 std::string public_path(std::string_view name) {
+  if (name.starts_with('/')) return std::string(name);
   return directory() + "/ipcpp." + std::string(name);
 }
 
@@ -199,69 +252,92 @@ std::string hidden_path(object_id id) {
 }
 
 std::string step_path(object_id id, std::uint32_t step, bool registry_names) {
-  if (!registry_names) return hidden_path(id) + "." + std::to_string(step);
-  const char digits[] = {static_cast<char>('0' + step / 10), static_cast<char>('0' + step % 10), 0};
-  return directory() + "/i" + id.text() + digits;
+  return registry_names ? directory() + memory_name(id, step)
+                        : hidden_path(id) + "." + std::to_string(step);
 }
 
-int allocate_range(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept {
-  if (exceeds_file_limit(offset + bytes)) return EFBIG;
-  // Small steps: older kernels undo an interrupted fallocate, and a timer could interrupt a large
-  // one for ever.
-  constexpr std::uint64_t step = 4_MiB;
-  for (const std::uint64_t end = offset + bytes; offset < end;) {
-    const std::uint64_t n = end - offset < step ? end - offset : step;
-    if (::fallocate(descriptor, 0, static_cast<off_t>(offset), static_cast<off_t>(n)) == 0) {
-      offset += n;
-    } else if (errno != EINTR) {
-      return errno;
-    }
+file_handle open_step(object_id id, std::uint32_t step, bool registry_names, int flags,
+                      unsigned permissions) noexcept {
+  if (registry_names) return open_memory(id, step, flags, permissions);
+  try {
+    return file_handle(
+        ::open(step_path(id, step, false).c_str(), flags | O_CLOEXEC | O_NOFOLLOW, permissions));
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
+    return {};
   }
-  return 0;
 }
 
-stored_object store_create(const object_prologue& prologue, audience who) {
+std::string memory_name(object_id id, std::uint32_t step) {
+  const char digits[] = {static_cast<char>('0' + step / 10), static_cast<char>('0' + step % 10), 0};
+  return "/i" + id.text() + digits;
+}
+
+bool exceeds_file_limit(std::uint64_t end) noexcept {
+  struct rlimit limit{};
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+         end > limit.rlim_cur;
+}
+
+std::int64_t read_memory_prologue(int descriptor, object_prologue& into) noexcept {
+  struct stat facts{};
+  if (::fstat(descriptor, &facts) != 0) return -1;
+  if (facts.st_size < off_t{sizeof into}) return facts.st_size < 0 ? 0 : facts.st_size;
+  void* const page = ::mmap(nullptr, page_bytes(), PROT_READ, MAP_SHARED, descriptor, 0);
+  if (page == MAP_FAILED) return -1;
+  std::memcpy(&into, page, sizeof into);
+  ::munmap(page, page_bytes());
+  return sizeof into;
+}
+
+stored_object store_create(const object_prologue& prologue, audience who,
+                           const std::string& directory_of_file) {
   const variant kind = active_variant();
   const unsigned permissions = permissions_of(who);
-  if (kind.registry_names || prologue.how == growth::several_objects) {
+  const bool file = !directory_of_file.empty();
+  const std::string place = file ? directory_of_file : directory();
+  if (!file && (kind.registry_names || prologue.how == growth::several_objects)) {
     store_sweep_all();
     return create_hidden(prologue, permissions, kind.registry_names);
   }
   stored_object made;
   made.prologue = prologue;
-  made.anchor = file_handle(::open(directory().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  made.anchor = open_unnamed_file(place);
   if (!made.anchor) {
-    if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)
-      return create_hidden(prologue, permissions, false);
-    refuse("a new shared object", "create a file in " + directory(), errno);
+    const int code = errno;
+    if (code == EOPNOTSUPP && !file) return create_hidden(prologue, permissions, false);
+    if (code == EOPNOTSUPP)
+      throw error(errc::not_supported, "a new file in " + place, "a file system with O_TMPFILE",
+                  system_message(code), "put it elsewhere: ext4, xfs, btrfs and tmpfs have it",
+                  code);
+    if (file && (code == ENOENT || code == ENOTDIR))
+      throw error(errc::not_found, "a new file in " + place, "a directory", system_message(code),
+                  "make it first", code);
+    refuse("a new shared object", "create a file in " + place, code);
   }
   int refused = try_lock(made.anchor.get(), users_byte, lock_kind::shared);
-  if (refused == 0) refused = furnish(made.anchor.get(), prologue, 0, permissions);
-  if (refused != 0) refuse("a new shared object", "furnish its file in " + directory(), refused);
+  if (refused == 0) refused = furnish_file(made.anchor.get(), prologue, permissions);
+  if (refused != 0) refuse("a new shared object", "furnish its file in " + place, refused);
   return made;
 }
 
 void store_publish(const stored_object& object, std::string_view name) {
-  check_name(name);
   const std::string path = public_path(name);
-  int refused = 0;
-  if (object.hidden) {
-    if (::link(hidden_path(id_of(object.prologue)).c_str(), path.c_str()) != 0) refused = errno;
-  } else {
-    const std::string self = "/proc/self/fd/" + std::to_string(object.anchor.get());
-    if (::linkat(object.anchor.get(), "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) != 0 &&
-        (errno == EEXIST ||
-         ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0))
-      refused = errno;
-  }
+  const auto give = [&] {
+    if (!object.hidden) return name_unnamed_file(object.anchor.get(), path);
+    return ::link(hidden_path(id_of(object.prologue)).c_str(), path.c_str()) == 0 ? 0 : errno;
+  };
+  int refused = give();
+  if (refused == EEXIST && removed_leftover(name, audience::owner)) refused = give();
   if (refused == EEXIST)
-    throw error(errc::already_exists, described(name), "no object of that name in " + directory(),
-                "one", "open it, or choose another name", refused);
+    throw error(
+        errc::already_exists, described(name),
+        name.starts_with('/') ? "no file there" : "no object of that name in " + directory(), "one",
+        "open it, or choose another name", refused);
   if (refused != 0) refuse(described(name), "give it its name", refused);
 }
 
 stored_object store_open(std::string_view name, access mode, audience who) {
-  check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
   const int flags =
@@ -282,6 +358,7 @@ stored_object store_open(std::string_view name, access mode, audience who) {
         there.st_ino == here.st_ino) {
       found.prologue = read_prologue(found.anchor.get(), object);
       const object_id id = id_of(found.prologue);
+      if (name.starts_with('/')) return found;
       found.hidden = here.st_nlink > 1;
       const bool stepped = found.prologue.how == growth::several_objects;
       if (stepped != active_variant().several_objects)
@@ -289,10 +366,18 @@ stored_object store_open(std::string_view name, access mode, audience who) {
                     stepped ? "growth by one object" : "growth by several objects", "the other way",
                     "give all processes the same IPCPP_PLATFORM_VARIANT");
       if (active_variant().registry_names) {
-        found.memory = file_handle(::open(step_path(id, 0, true).c_str(), flags));
-        if (!found.memory) refuse(object, "open its memory", errno);
+        found.memory = open_memory(id, 0, mode == access::read_write ? O_RDWR : O_RDONLY, 0);
+        if (!found.memory) {
+          const int code = errno;
+          found = {};  // not a user any more
+          if (code == ENOENT) (void)removed_leftover(name, who);
+          refuse(object, "open its memory", code);
+        }
         check_trust(found.memory.get(), object, who);
-        const object_prologue again = read_prologue(found.memory.get(), object);
+        object_prologue again{};
+        const std::int64_t bytes = read_memory_prologue(found.memory.get(), again);
+        if (bytes < 0) refuse(object, "look at its memory", errno);
+        check_prologue(again, static_cast<std::size_t>(bytes), object);
         if (id_of(again) != id)
           throw error(errc::damaged, object, "memory of the same object", "another's", "remove it");
       }
@@ -306,7 +391,6 @@ stored_object store_open(std::string_view name, access mode, audience who) {
 }
 
 bool store_remove(std::string_view name, audience who, bool only_unused, const object_id* only) {
-  check_name(name);
   const std::string path = public_path(name);
   const std::string object = described(name);
   for (;;) {
@@ -330,7 +414,7 @@ bool store_remove(std::string_view name, audience who, bool only_unused, const o
       refuse(object, "remove its name", errno);
     }
     anchor = {};
-    if (readable) store_sweep(id_of(found));
+    if (readable && !name.starts_with('/')) store_sweep(id_of(found));
     return true;
   }
 }
@@ -347,10 +431,9 @@ void store_sweep(object_id id) noexcept {
     // leaves no gap either.
     const bool registry = active_variant().registry_names;
     std::uint32_t steps = 1;
-    while (steps < max_steps && ::access(step_path(id, steps, registry).c_str(), F_OK) == 0)
-      ++steps;
-    while (--steps > 0) ::unlink(step_path(id, steps, registry).c_str());
-    if (registry) ::unlink(step_path(id, 0, true).c_str());
+    while (steps < max_steps && step_exists(id, steps, registry)) ++steps;
+    while (--steps > 0) remove_step(id, steps, registry);
+    if (registry) remove_step(id, 0, true);
     ::unlink(hidden.c_str());
   } catch (const std::bad_alloc&) {
     // Left for the next sweep.
@@ -380,25 +463,17 @@ void store_sweep_all() noexcept {
 file_handle store_open_step(object_id id, std::uint32_t step, std::uint64_t bytes, access mode,
                             bool create, unsigned permissions) noexcept {
   try {
-    const std::string path = step_path(id, step, active_variant().registry_names);
-    const int flags = (mode == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW;
-    file_handle file(::open(path.c_str(), flags | (create ? O_CREAT : 0), 0600));
+    const int flags = (mode == access::read_write ? O_RDWR : O_RDONLY) | (create ? O_CREAT : 0);
+    file_handle file = open_step(id, step, active_variant().registry_names, flags, permissions);
     if (!file) return {};
     // Whoever finds the step empty gives it its one size: the creator may have died before it
     // could.
     struct stat facts{};
     int refused = ::fstat(file.get(), &facts) != 0 ? errno : 0;
     if (refused == 0 && facts.st_size == 0) {
-      if (!create) {
-        refused = ENOENT;
-      } else if (exceeds_file_limit(bytes)) {
-        refused = EFBIG;
-      } else if (::fchmod(file.get(), permissions) != 0 ||
-                 ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
-        refused = errno;
-      }
+      refused = create ? give_size(file.get(), bytes, permissions) : ENOENT;
     } else if (refused == 0 && static_cast<std::uint64_t>(facts.st_size) != bytes) {
-      refused = EUCLEAN;
+      refused = EBADMSG;  // not our doing
     }
     if (refused == 0) return file;
     errno = refused;

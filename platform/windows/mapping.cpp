@@ -226,4 +226,8 @@ bool mapping::adopt(std::size_t end) noexcept {
   return end <= capacity();
 }
 
+bool mapping::prefer_huge_pages() noexcept {
+  return false;  // sections of large pages cannot grow, and need a privilege
+}
+
 }  // namespace ipcpp::platform

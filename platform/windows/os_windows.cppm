@@ -168,6 +168,13 @@ export class shared_object {
 
   [[nodiscard]] static shared_object create(const object_options& options = {});
   void publish(std::string_view name);
+  void publish_file(std::string_view path);
+  [[nodiscard]] static shared_object open_file(std::string_view path,
+                                               access mode = access::read_write,
+                                               audience who = audience::owner);
+  static bool remove_file(std::string_view path, audience who = audience::owner);
+  void send(native_handle_type socket) const;
+  [[nodiscard]] static native_handle_type receive(native_handle_type socket);
   [[nodiscard]] static shared_object open(std::string_view name, access mode = access::read_write,
                                           audience who = audience::owner);
   static bool remove(std::string_view name, audience who = audience::owner);
@@ -224,11 +231,13 @@ export class mapping {
   [[nodiscard]] std::size_t capacity() const noexcept { return object_.capacity(); }
   [[nodiscard]] const shared_object& object() const noexcept { return object_; }
   void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
+  void publish_file(std::string_view path) { object_.publish_file(path); }
   [[nodiscard]] std::byte* private_area() const noexcept { return base_ - private_area_bytes; }
 
   [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);
   std::size_t release(std::size_t offset, std::size_t bytes);
   [[nodiscard]] bool adopt(std::size_t end) noexcept;
+  bool prefer_huge_pages() noexcept;
   [[nodiscard]] std::size_t backed_bytes() const noexcept { return capacity(); }  // nobody tells
 
  private:

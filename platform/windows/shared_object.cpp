@@ -81,7 +81,44 @@ std::string shared_object::describe() const {
   return name_.empty() ? "unnamed shared object " + id_.text() : described(name_);
 }
 
+namespace {
+
+// A section over a file has no part that is reserved and not yet there, so it could not grow without
+// taking the whole capacity from the disk.
+[[noreturn]] void refuse_files(std::string_view path) {
+  throw error(errc::not_supported, "file '" + std::string(path) + "'",
+              "a system where a file can be shared memory that grows", "Windows",
+              "use a name instead of a path");
+}
+[[noreturn]] void refuse_sockets() {
+  throw error(errc::not_supported, "a shared object", "a system with Unix sockets", "Windows",
+              "pass native_handle() by DuplicateHandle");
+}
+
+}  // namespace
+
+void shared_object::publish_file(std::string_view path) {
+  refuse_files(path);
+}
+
+shared_object shared_object::open_file(std::string_view path, access /*mode*/, audience /*who*/) {
+  refuse_files(path);
+}
+
+bool shared_object::remove_file(std::string_view path, audience /*who*/) {
+  refuse_files(path);
+}
+
+void shared_object::send(native_handle_type /*socket*/) const {
+  refuse_sockets();
+}
+
+shared_object::native_handle_type shared_object::receive(native_handle_type /*socket*/) {
+  refuse_sockets();
+}
+
 shared_object shared_object::create(const object_options& options) {
+  if (!options.directory.empty()) refuse_files(options.directory);
   constexpr std::string_view object = "a new shared object";
   shared_object made;
   made.capacity_ =

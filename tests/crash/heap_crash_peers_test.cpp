@@ -44,12 +44,26 @@ class peers {
       if (free_to_touch(i) && small(i)) me.free(i);
       ++freed_;
     }
+    take_link(static_cast<unsigned>(me.random(4)));
     for (unsigned i = 0; i < 8; ++i) {
       if (me.has(me.mine(i)))
         me.free(me.mine(i));
       else if (has_free_block(i % 2 == 0 ? 112 : 208))
         me.allocate(me.mine(i), i % 2 == 0 ? 100 : 200);
     }
+  }
+
+  // Takes a small block that the victim allocated into a link, as soon as it stands there.
+  void take_link(unsigned n) {
+    const journal::work& victims = frames_->notes().of[1];
+    if (victims.what == crash::doing::taking && victims.index == journal::first_link + n) return;
+    const std::uint64_t link = frames_->notes().root + n * 8;
+    const std::uint64_t held = frames_->image_of_a().field(link);
+    if (held == 1 ||
+        heap_image::kind(frames_->image_of_a().at(link + held).word) != heap_image::slab)
+      return;
+    frames_->peer().unlink(n);
+    ++links_;
   }
 
   // Wants more than there is, so takes what the victim caches; keeps a little of it.
@@ -111,8 +125,8 @@ class peers {
   }
   void end() { friend_.reset(); }
   void print() const {
-    std::printf("  peers: %zu blocks freed, %zu robberies, %zu threads\n", freed_, robberies_,
-                renewals_);
+    std::printf("  peers: %zu blocks freed, %zu links taken, %zu robberies, %zu threads\n", freed_,
+                links_, robberies_, renewals_);
   }
 
  private:
@@ -140,32 +154,45 @@ class peers {
   crash::heap_frames* frames_;
   std::unique_ptr<crash::companion> friend_;
   std::size_t freed_ = 0;
+  std::size_t links_ = 0;
   std::size_t robberies_ = 0;
   std::size_t renewals_ = 0;
 };
 
 struct CrashHeapPeers : CrashHeap {
-  // Lets the peers act at each new address once, and now and then.
-  void play(crash::heap_frames& frames, peers& others, unsigned every, unsigned one_in,
-            const std::function<void(crash::worker&)>& body, std::size_t most) {
+  struct plan {
+    unsigned every = 40;
+    unsigned one_in = 3000;  // instructions, for the peers to do something; 0: never
+    std::size_t most = 1'000'000'000;
+    std::function<bool(std::uint64_t)> there = [](std::uint64_t) { return false; };
+    unsigned there_one_in = 50;  // for `then`, at those addresses
+    std::function<void()> then = [] {};
+  };
+  // Lets the peers act now and then, and at each new address once (in full; at one of 64 else).
+  void play(crash::heap_frames& frames, peers& others, const plan& how,
+            const std::function<void(crash::worker&)>& body) {
     std::unordered_set<std::uint64_t> acted;
     const std::uint64_t salt = frames.peer().random(64);
     auto victim = frames.start(1, body, 3);
     const std::size_t begin = frames.instructions;
     frames.step(*victim, {.who = 1,
-                          .every = every,
-                          .until = [&] { return frames.instructions - begin > most; },
-                          .at_stop =
-                              [&](std::uint64_t address) {
-                                const bool fresh = !acted.contains(address) &&
-                                                   (test::prove_in_full() || address % 64 == salt);
-                                if (!fresh && frames.peer().random(one_in) != 0) return;
-                                acted.insert(address);
-                                others.something();
-                              }});
+                          .every = how.every,
+                          .until = [&] { return frames.instructions - begin > how.most; },
+                          .at_stop = [&](std::uint64_t address) {
+                            if (how.there(address) && frames.peer().random(how.there_one_in) == 0)
+                              return how.then();
+                            if (how.one_in == 0) return;
+                            const bool fresh = !acted.contains(address) &&
+                                               (test::prove_in_full() || address % 64 == salt);
+                            if (!fresh && frames.peer().random(how.one_in) != 0) return;
+                            acted.insert(address);
+                            others.something();
+                          }});
     victim.reset();
     others.end();
     EXPECT_TRUE(frames.settle(1));
+    frames.peer().check_marks();
+    EXPECT_STREQ(frames.notes().fault, "");
   }
 };
 
@@ -174,31 +201,60 @@ struct CrashHeapPeers : CrashHeap {
 TEST_F(CrashHeapPeers, OthersFreeRobAndLeaveAroundAVictimStoppedAnywhere) {
   crash::heap_frames frames(256_KiB);
   peers others(frames);
-  play(
-      frames, others, 40, 3000,
-      [](crash::worker& w) {
-        for (unsigned n = 0; n < 100000; ++n) w.something(0, 40, 0);
-      },
-      test::prove_in_full() ? 2'000'000 : 200'000);
+  play(frames, others, {.most = test::prove_in_full() ? 1'500'000U : 200'000U},
+       [](crash::worker& w) {
+         for (unsigned n = 0; n < 100000; ++n) w.something(0, 40, 0);
+       });
   others.print();
   say("peers at random stops", frames);
+}
+
+TEST_F(CrashHeapPeers, WhatSomebodyTookOutOfALinkIsNotFreedForWhoeverAllocatedIt) {
+  crash::heap_frames frames(256_KiB);
+  peers others(frames);
+  const auto linking = [&](std::uint64_t at) {
+    return frames.where.inside(at, {"allocate_linked", "free_linked", "with_phase", "leave"});
+  };
+  play(frames, others,
+       {.every = 24,
+        .one_in = 0,
+        .most = test::prove_in_full() ? 400'000U : 100'000U,
+        .there = linking,
+        .there_one_in = 40,
+        .then = [&] { others.work_small(); }},
+       [](crash::worker& w) {
+         for (unsigned n = 0; n < 100000; ++n) {
+           w.link(n % 4, 100);
+           if (w.random(3) == 0) w.unlink(n % 4);
+         }
+       });
+  others.print();
+  say("links", frames);
+  expect_stops_in(frames, {"allocate_linked", "free_linked", "retire_others"});
 }
 
 TEST_F(CrashHeapPeers, TheSlabAVictimIsAtIsNotTakenFromIt) {
   crash::heap_frames frames(256_KiB);
   peers others(frames);
-  play(
-      frames, others, 40, 400,
-      [](crash::worker& w) {
-        for (unsigned n = 0; n < 100000; ++n) {
-          const unsigned i = w.mine(static_cast<unsigned>(w.random(30)));
-          if (w.has(i))
-            w.free(i);
-          else
-            w.allocate(i, w.random(2) == 0 ? 100 : 200);
-        }
-      },
-      test::prove_in_full() ? 1'000'000 : 100'000);
+  const auto at_work = [&](std::uint64_t at) {
+    return frames.where.inside(at, {"heap_allocate", "heap_deallocate", "take_block", "free_in",
+                                    "allocate_small", "merge", "pick_from", "free_slowly"});
+  };
+  play(frames, others,
+       {.one_in = 2000,
+        .most = test::prove_in_full() ? 700'000U : 100'000U,
+        .there = at_work,
+        .there_one_in = 150,
+        .then = [&] { others.rob(100); }},
+       [](crash::worker& w) {
+         for (unsigned n = 0; n < 100000; ++n) {
+           const unsigned i = w.mine(static_cast<unsigned>(w.random(12)));
+           if (w.has(i))
+             w.free(i);
+           else
+             w.allocate(i, 100);
+         }
+       });
   others.print();
   say("robbed of its slabs", frames);
 }
@@ -207,48 +263,68 @@ TEST_F(CrashHeapPeers, AThreadThatEndsUnderRobbersLeavesNothingBehind) {
   crash::heap_frames frames(256_KiB);
   for (unsigned round = 0; round < (test::prove_in_full() ? 12U : 2U) && !HasFailure(); ++round) {
     peers others(frames);
-    play(
-        frames, others, 40, 20000,
-        [](crash::worker& w) {
-          for (unsigned n = 0; n < 30; ++n) w.something(0, 40, 0);
-          w.free_all(0, 10);
-        },
-        1'000'000'000);
+    const auto at_a_new_slab = [&](std::uint64_t at) {
+      return frames.where.inside(at, {"make_slab", "own", "close_cache"});
+    };
+    play(frames, others,
+         {.one_in = 30000,
+          .there = at_a_new_slab,
+          .there_one_in = 150,
+          .then = [&] { others.rob(200); }},
+         [](crash::worker& w) {
+           for (unsigned i = 0; i < 5; ++i) w.allocate(w.mine(i), 50 + i * 100);
+           w.free_all(0, 3);
+         });
   }
   say("threads that end", frames);
+  expect_stops_in(frames, {"close_cache", "make_slab", "acknowledge"});
 }
 
 TEST_F(CrashHeapPeers, AThiefLeavesAloneWhatTheNextOwnerOfAHandleHas) {
   crash::heap_frames frames(256_KiB);
-  peers others(frames);
-  others.renew_companion();
-  frames.peer().fill(100, 390, 4096);
-  auto thief = frames.start(1, [](crash::worker& w) {
-    for (unsigned n = 0; n < 100000; ++n) {
-      w.allocate(w.mine(0), n % 2 == 0 ? 100 : 200);
-      w.free(w.mine(0));
-    }
-  });
   const std::vector<std::uint64_t> harvests = frames.where.entries("harvest");
-  for (unsigned n = 0; n < (test::prove_in_full() ? 200U : 12U) && !HasFailure(); ++n) {
-    if (harvests.empty() || !thief->run_to(harvests.front())) break;
-    // The thief's call need not end: its peers give it something new to look for again and again.
+  peers others(frames);
+  for (unsigned n = 0; n < (test::prove_in_full() ? 200U : 8U) && !HasFailure(); ++n) {
+    others.renew_companion();
+    frames.peer().fill(100, 390, 4096);
+    auto thief = frames.start(1, [](crash::worker& w) {
+      w.free_all(0, 4);
+      for (unsigned i = 0; i < 4; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
+    });
+    if (harvests.empty() || !thief->run_to(harvests.front())) continue;
+    // Once, somewhere between its first and last step, the owner of the slab it looks at goes on with
+    // it, or leaves it to the next owner of its handle.
+    std::size_t when = frames.instructions + frames.peer().random(40'000);
+    bool deciding = n % 4 >= 2;
+    // Until its call ends, which it need not: its peers give it something new to look for.
     const std::size_t begin = frames.instructions;
     const auto back = [&] {
-      return frames.notes().of[1].in_call == 0 || frames.instructions - begin > 50'000;
+      return frames.notes().of[1].in_call == 0 || frames.instructions - begin > 50'000 ||
+             frames.where.inside(thief->address(), "find_block_or_nothing");
     };
     frames.step(*thief, {.every = 40, .until = back, .at_stop = [&](std::uint64_t address) {
-                           if (!frames.where.inside(address, "harvest")) return;
-                           if (frames.peer().random(1500) == 0) others.renew_companion();
-                           if (frames.peer().random(1500) == 0) others.companion_works();
+                           if (deciding && frames.where.inside(address, "load")) {
+                             when = frames.instructions + frames.peer().random(1000);
+                             deciding = false;
+                           }
+                           if (deciding || frames.instructions != when) return;
+                           if (n % 2 == 0)
+                             others.renew_companion();
+                           else
+                             others.companion_works();
                          }});
+    others.companion_works();
+    while (thief->run()) {
+    }
+    others.companion_works();
+    thief.reset();
+    EXPECT_TRUE(frames.settle(1));
+    frames.peer().free_all(100, 390);
   }
-  thief.reset();
   others.end();
-  EXPECT_TRUE(frames.settle(1));
   others.print();
   say("handles used again under a thief", frames);
-  expect_stops_in(frames, {"harvest"});
+  expect_stops_in(frames, {"harvest", "revoke"});
 }
 
 TEST_F(CrashHeapPeers, WhoeverLeavesFreesItsTrackedBlocksAndNobodyElses) {

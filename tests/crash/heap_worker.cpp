@@ -117,6 +117,7 @@ void worker::check_marks() const {
 // ---- operations; at least 16 bytes each, so that both marks have room ----
 
 bool worker::allocate(unsigned i, std::size_t bytes, std::size_t alignment) {
+  if (has(i)) return false;
   void* block = nullptr;
   begin(doing::allocating, i, bytes);
   calling([&] { block = heap_->try_allocate(bytes, alignment); });
@@ -128,6 +129,7 @@ bool worker::allocate(unsigned i, std::size_t bytes, std::size_t alignment) {
 }
 
 bool worker::allocate_tracked(unsigned i, std::size_t bytes) {
+  if (has(i)) return false;
   void* block = nullptr;
   calling([&] {
     try {
@@ -241,7 +243,7 @@ void worker::something(unsigned from, unsigned to, unsigned first_link, bool wit
   switch (random(with_runs ? 20 : 16)) {
     case 0:
     case 1:
-      if (!has(i)) allocate_tracked(i, bytes);
+      allocate_tracked(i, bytes);
       break;
     case 2:
       publish(i);
@@ -266,7 +268,7 @@ void worker::something(unsigned from, unsigned to, unsigned first_link, bool wit
     case 19:
       if (random(8) == 0)
         trim();
-      else if (!has(i))
+      else
         allocate(i, bytes, std::size_t{16} << random(11));
       break;
     default:

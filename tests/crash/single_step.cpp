@@ -142,12 +142,6 @@ std::string why_not() {
 
 namespace {
 
-// A place in the operation to kill at: after so many system calls, then so many instructions.
-struct place_to_die {
-  std::size_t system_calls;
-  std::size_t instructions;
-};
-
 // Walks through the whole operation once, instruction by instruction, and notes where to kill.
 std::vector<place_to_die> scout(const scene& played, bool everywhere, report& result) {
   played.prepare();
@@ -190,6 +184,19 @@ bool reach(victim& dying, const place_to_die& place) {
 
 }  // namespace
 
+std::vector<place_to_die> places_of(const scene& played) {
+  const one_processor pinned;
+  report result;
+  return scout(played, test::prove_in_full(), result);
+}
+
+bool kill_at(const scene& played, place_to_die place) {
+  victim dying(played);
+  const bool finished = reach(dying, place);
+  dying.kill();
+  return finished;
+}
+
 bool kill_at_event(const scene& played, std::size_t event) {
   const bool everywhere = test::prove_in_full();
   const one_processor pinned;
@@ -214,7 +221,11 @@ report kill_everywhere(const scene& played) {
   const one_processor pinned;
   report result;
   const std::vector<place_to_die> places = scout(played, everywhere, result);
-  for (const place_to_die& place : places) {
+  const std::size_t each = everywhere || places.size() <= played.most
+                               ? 1
+                               : (places.size() + played.most - 1) / played.most;
+  for (std::size_t i = 0; i < places.size(); i += each) {
+    const place_to_die& place = places[i];
     played.prepare();
     bool finished = false;
     {
@@ -239,6 +250,14 @@ report kill_everywhere(const scene& played) {
 }
 
 #else
+
+std::vector<place_to_die> places_of(const scene&) {
+  throw std::runtime_error(why_not());
+}
+
+bool kill_at(const scene&, place_to_die) {
+  throw std::runtime_error(why_not());
+}
 
 bool kill_at_event(const scene&, std::size_t) {
   throw std::runtime_error(why_not());

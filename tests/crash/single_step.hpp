@@ -21,6 +21,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace crash {
 
@@ -34,6 +35,8 @@ struct scene {
   // Shared bytes the operation may change; looked up each round. Empty: it changes none, only
   // files.
   std::function<std::span<const std::byte>()> watched;
+  // By default at most so many kills, evenly spread.
+  std::size_t most = ~std::size_t{0};
 };
 
 struct report {
@@ -46,6 +49,15 @@ struct report {
 // "" where it can be done, else the reason why not (no ptrace, sanitizers, another processor).
 std::string why_not();
 
+// One place in an operation: after so many system calls, then so many instructions.
+struct place_to_die {
+  std::size_t system_calls;
+  std::size_t instructions;
+};
+// Where kill_everywhere would kill. Plays the scene once.
+std::vector<place_to_die> places_of(const scene& played);
+// A victim of the scene dies there; prepare() and check() are the caller's. true: it had finished.
+bool kill_at(const scene& played, place_to_die place);
 // Plays the scene once, up to the `event`-th event (counted from 1; ~0: to the end), kills the victim
 // there, and leaves what it left, unchecked. false: the operation was over before. For victims that
 // come before the one under test.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Model-checks the protocols of the heap and of the queues, and shows that the models can fail: `tests/models/run.sh [--quick] [MODEL...]`.
+# Model-checks the protocols of the heap, the queues and concurrent_map, and shows that the models can fail: `tests/models/run.sh [--quick] [MODEL...]`.
 #
 # Each model is run as the protocol is, which must hold, and with each of its mutations (a weaker order, a step left out
 # or swapped), which must fail. Prints a line for each and the score; fails when the protocol fails or a mutation
@@ -24,7 +24,7 @@ for argument in "$@"; do
     *) chosen="$chosen $argument" ;;
   esac
 done
-chosen=${chosen:-claim harvest recovery links runs queue_lane queue_mpmc queue_latest}
+chosen=${chosen:-claim harvest recovery links runs queue_lane queue_mpmc queue_latest letters broadcast reading mending}
 
 if ! [ -f /usr/include/relacy/relacy.hpp ]; then
   if ! have apt-get || ! can_be_root; then fail "needs relacy's headers (Debian: apt-get install relacy-dev)"; fi

@@ -1,4 +1,8 @@
-// Users' projects: the library as a folder and as an installed package, in C++20 and C++23.
+// Users' projects: the library as a folder and as an installed package, and the Debian package.
+//
+// Each consumer builds the library once more, which takes a minute or two. Two of them run always and
+// cover both ways, both standards, both kinds of build between them; the full cross runs with
+// IPCPP_PROVE=full (`./dev prove`).
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -21,31 +25,29 @@ void expect_success(const std::vector<std::string>& command) {
   ASSERT_EQ(result.status, 0) << line << "\n" << result.output;
 }
 
-std::vector<std::string> configure(const fs::path& project, const fs::path& build,
-                                   const std::string& standard) {
-  std::vector<std::string> command{IPCPP_CMAKE,
-                                   "-S",
-                                   project.string(),
-                                   "-B",
-                                   build.string(),
-                                   "-G",
-                                   "Ninja",
-                                   "-DCMAKE_BUILD_TYPE=Debug",
-                                   "-DCMAKE_CXX_COMPILER=" IPCPP_CXX_COMPILER,
-                                   "-DCMAKE_CXX_FLAGS=" IPCPP_CXX_FLAGS,
-                                   "-DCMAKE_CXX_STANDARD=" + standard};
-  return command;
-}
+struct way {
+  std::string standard;
+  std::string kind;  // Debug, Release
+};
 
-void build_and_run(const fs::path& build) {
+void build_and_run(const std::string& project, const std::string& name, const way& how,
+                   const std::string& where_ipcpp_is) {
+  const fs::path build = work / (name + "-" + how.standard + "-" + how.kind);
+  fs::remove_all(build);
+  expect_success({IPCPP_CMAKE, "-S", (source / "tests/packaging" / project).string(), "-B",
+                  build.string(), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=" + how.kind,
+                  "-DCMAKE_CXX_COMPILER=" IPCPP_CXX_COMPILER, "-DCMAKE_CXX_FLAGS=" IPCPP_CXX_FLAGS,
+                  "-DCMAKE_CXX_STANDARD=" + how.standard, where_ipcpp_is});
+  if (testing::Test::HasFatalFailure()) return;
   expect_success({IPCPP_CMAKE, "--build", build.string()});
   if (testing::Test::HasFatalFailure()) return;
   const test::outcome result = test::run({(build / "app").string()});
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.output, "hello\n");
+  fs::remove_all(build);
 }
 
-// One install serves consumers in either standard: made once per test, into a prefix of its own.
+// One install serves consumers in either standard.
 fs::path install(const std::string& name) {
   const fs::path prefix = work / ("prefix-" + name);
   fs::remove_all(prefix);
@@ -53,24 +55,19 @@ fs::path install(const std::string& name) {
   return prefix;
 }
 
-void consume_package(const std::string& standard) {
-  const fs::path prefix = install(standard);
+void consume_package(const way& how) {
+  const fs::path prefix = install(how.standard + "-" + how.kind);
   if (testing::Test::HasFatalFailure()) return;
-  const fs::path build = work / ("package-" + standard);
-  fs::remove_all(build);
-  auto command = configure(source / "tests/packaging/consumer_package", build, standard);
-  command.push_back("-DCMAKE_PREFIX_PATH=" + prefix.string());
-  expect_success(command);
-  if (!testing::Test::HasFatalFailure()) build_and_run(build);
+  build_and_run("consumer_package", "package", how, "-DCMAKE_PREFIX_PATH=" + prefix.string());
+  fs::remove_all(prefix);
 }
 
-void consume_folder(const std::string& standard) {
-  const fs::path build = work / ("folder-" + standard);
-  fs::remove_all(build);
-  auto command = configure(source / "tests/packaging/consumer_subdirectory", build, standard);
-  command.push_back("-DIPCPP_SOURCE_DIR=" + source.string());
-  expect_success(command);
-  if (!testing::Test::HasFatalFailure()) build_and_run(build);
+void consume_folder(const way& how) {
+  build_and_run("consumer_subdirectory", "folder", how, "-DIPCPP_SOURCE_DIR=" + source.string());
+}
+
+void consume_fetched(const way& how) {
+  build_and_run("consumer_fetched", "fetched", how, "-DIPCPP_SOURCE_DIR=" + source.string());
 }
 
 struct Consumer : testing::Test {
@@ -85,15 +82,75 @@ struct Consumer : testing::Test {
 
 }  // namespace
 
-TEST_F(Consumer, TheInstalledLibraryServesAProjectInCxx20) {
-  consume_package("20");
+TEST_F(Consumer, TheInstalledLibraryServesAProject) {
+  consume_package({"23", "Release"});
 }
-TEST_F(Consumer, TheInstalledLibraryServesAProjectInCxx23) {
-  consume_package("23");
+TEST_F(Consumer, TheLibraryAsAFolderServesAProject) {
+  consume_folder({"20", "Debug"});
 }
-TEST_F(Consumer, TheLibraryAsAFolderServesAProjectInCxx20) {
-  consume_folder("20");
+
+struct EveryConsumer : Consumer, testing::WithParamInterface<way> {
+  void SetUp() override {
+    if (!test::prove_in_full()) GTEST_SKIP() << "only with IPCPP_PROVE=full (./dev prove)";
+    Consumer::SetUp();
+  }
+};
+
+TEST_P(EveryConsumer, TheInstalledLibraryServesAProject) {
+  consume_package(GetParam());
 }
-TEST_F(Consumer, TheLibraryAsAFolderServesAProjectInCxx23) {
-  consume_folder("23");
+TEST_P(EveryConsumer, TheLibraryAsAFolderServesAProject) {
+  consume_folder(GetParam());
+}
+TEST_P(EveryConsumer, TheFetchedLibraryServesAProject) {
+  consume_fetched(GetParam());
+}
+INSTANTIATE_TEST_SUITE_P(Full, EveryConsumer,
+                         testing::Values(way{"20", "Debug"}, way{"20", "Release"},
+                                         way{"23", "Debug"}, way{"23", "Release"}),
+                         [](const auto& info) {
+                           return "Cxx" + info.param.standard + info.param.kind;
+                         });
+
+TEST_F(Consumer, TheInstalledTreeIsComplete) {
+  const fs::path prefix = install("tree");
+  if (testing::Test::HasFatalFailure()) return;
+  EXPECT_TRUE(fs::exists(prefix / "share/ipcpp/modules/modules/ipcpp.cppm"));
+  EXPECT_TRUE(fs::exists(prefix / "share/doc/ipcpp/README.md"));
+#ifdef IPCPP_HAS_TOOL
+  for (const char* file :
+       {"share/man/man1/ipcpp.1", "share/bash-completion/completions/ipcpp",
+        "share/fish/vendor_completions.d/ipcpp.fish", "share/zsh/vendor-completions/_ipcpp",
+        "share/ipcpp/debugger/ipcpp_gdb.py", "share/doc/ipcpp/docs/tools.md"})
+    EXPECT_TRUE(fs::exists(prefix / file)) << file;
+  const test::outcome tool = test::run({(prefix / "bin/ipcpp").string(), "ls"});
+  EXPECT_EQ(tool.status, 0) << tool.output;
+#endif
+  fs::remove_all(prefix);
+}
+
+TEST_F(Consumer, TheDebianPackageHoldsTheLibraryAndTheTool) {
+  if (test::run({"dpkg-deb", "--version"}).status != 0) GTEST_SKIP() << "no dpkg-deb here";
+  const fs::path place = work / "deb";
+  fs::remove_all(place);
+  fs::create_directories(place);
+  const std::string cpack = (fs::path(IPCPP_CMAKE).parent_path() / "cpack").string();
+  expect_success({cpack, "-G", "DEB", "--config",
+                  (fs::path(IPCPP_BINARY_DIR) / "CPackConfig.cmake").string(), "-B",
+                  place.string()});
+  if (testing::Test::HasFatalFailure()) return;
+  std::string package;
+  for (const auto& entry : fs::directory_iterator(place))
+    if (entry.path().extension() == ".deb") package = entry.path().string();
+  ASSERT_FALSE(package.empty());
+  const std::string files = test::run({"dpkg-deb", "--contents", package}).output;
+  EXPECT_NE(files.find("./usr/share/ipcpp/modules/modules/ipcpp.cppm"), std::string::npos);
+#ifdef IPCPP_HAS_TOOL
+  EXPECT_NE(files.find("./usr/bin/ipcpp"), std::string::npos) << files;
+  EXPECT_NE(files.find("./usr/share/man/man1/ipcpp.1"), std::string::npos) << files;
+#endif
+  EXPECT_EQ(files.find(IPCPP_BINARY_DIR), std::string::npos) << "paths of the build folder";
+  const std::string about = test::run({"dpkg-deb", "--info", package}).output;
+  EXPECT_NE(about.find("Package: ipcpp"), std::string::npos) << about;
+  fs::remove_all(place);
 }

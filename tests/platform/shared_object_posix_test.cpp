@@ -250,6 +250,26 @@ TEST(SharedObjectFiles, NamesOfMemoryFitInto31CharactersWithARegistry) {
   EXPECT_GE(memory_files, 1);
 }
 
+TEST(SharedObjectFiles, ANameThatLostItsMemoryInARebootIsNotFoundAndMakesRoom) {
+  if (!registry_names()) GTEST_SKIP() << "only with IPCPP_PLATFORM_VARIANT=registry_names";
+  const own_directory place;
+  const auto lose_all_memory = [&] {
+    for (const auto& file : place.files())
+      if (!file.starts_with("ipcpp.") && !file.starts_with(".ipcpp."))
+        ::unlink((place.path + "/" + file).c_str());
+  };
+  shared_object::create({.capacity_bytes = 64_MiB}).publish("x");
+  lose_all_memory();
+  EXPECT_ERROR(shared_object::open("x"), not_found);
+  EXPECT_EQ(place.files(), std::vector<std::string>{}) << "whoever finds it removes it";
+  shared_object::create({.capacity_bytes = 64_MiB}).publish("x");
+  lose_all_memory();
+  shared_object next = shared_object::create({.capacity_bytes = 64_MiB});
+  EXPECT_NO_THROW(next.publish("x"));
+  EXPECT_EQ(shared_object::open("x").id(), next.id());
+  EXPECT_TRUE(shared_object::remove("x"));
+}
+
 TEST(SharedObjectFiles, OnePassedOverASocketIsTheSameMemory) {
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);

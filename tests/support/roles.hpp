@@ -12,8 +12,8 @@
 //   worker.kill();                             // SIGKILL or TerminateProcess; the destructor does
 //   the same
 //
-// No child outlives the test program, however that ends: Linux PR_SET_PDEATHSIG, Windows a job
-// object.
+// No child outlives the test program, however that ends: Linux PR_SET_PDEATHSIG, macOS a thread that
+// watches the parent, Windows a job object.
 #pragma once
 
 #include <cstdint>

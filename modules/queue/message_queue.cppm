@@ -1,0 +1,443 @@
+// ipcpp.queue:message_queue - messages of any size, written and read where they lie.
+//
+//   auto& mail = segment.construct<ipcpp::message_queue>("mail", 64 * 1024);
+//   auto out = mail.sender();
+//   { auto letter = out.claim(n); fill(letter.data(), n); letter.commit(); }
+//   auto in = mail.receiver();
+//   if (auto letter = in.receive()) use(letter->data(), letter->size());
+//
+// Representation: a block as :endpoint describes, of kind message; its own lines are the ring_lines of
+// each priority, its ring is, priority by priority,
+//
+//   | bytes: capacity granules of 64 | claims: a word each | takes: a word each |      (:letter_ring)
+//
+// and slot words 0 to 4 count what an endpoint has done (never cleared: their sum is the queue's).
+//
+// Guarantees. Letters of one priority are received in the order in which they were claimed, each by
+// one receiver. A claim that is not yet committed holds back those behind it, as long as its owner
+// lives; if he is killed it is skipped. A letter whose receiver is killed before releasing it is
+// handed out again, flagged redelivered(), and then out of order. Letters may be released in any
+// order; space is free again in the order of the ring.
+//
+// Limits. A letter takes its size + 16 bytes, rounded up to 64, in one piece, so the largest is half
+// the capacity (max_message_size); a larger one is invalid_argument, whatever call was used.
+//
+// Threads: an endpoint is for one thread at a time. A received letter may be released by another one.
+// Letters must not outlive their endpoint. Failure model: see :letter_ring and :endpoint.
+module;
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+export module ipcpp.queue:message_queue;
+
+import ipcpp.platform;
+import ipcpp.sync;
+import ipcpp.malloc;
+import :endpoint;
+import :letter_ring;
+import :queue_object;
+import :received;
+import :waitable;
+
+namespace ipcpp {
+
+export enum class users : std::uint8_t { one, many };
+
+export struct message_queue_options {
+  std::size_t capacity = 65536;  // bytes for each priority; rounded up to a power of two, >= 1 KiB
+  std::uint32_t priorities = 1;  // 1 to 8; the highest number is received first
+  users senders = users::many;   // `one` at a time is a little faster, and enforced
+  users receivers = users::many;
+  std::uint32_t endpoints = detail::default_endpoints;  // senders and receivers at a time
+};
+
+export struct message_queue_statistics {
+  std::uint64_t sent = 0;  // letters committed; exact but for one per killed endpoint
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t received = 0;
+  std::uint64_t redelivered = 0;
+  std::uint64_t withdrawn = 0;
+  std::uint32_t senders = 0;  // living
+  std::uint32_t receivers = 0;
+  std::size_t bytes_in_use = 0;  // claimed and not yet free again, all priorities
+};
+
+namespace detail {
+
+// What an endpoint knows: private to its process, at a fixed address.
+export struct mail_state {
+  static constexpr std::uint32_t most_priorities = 8;
+
+  endpoint end;
+  letter_ring rings[most_priorities];
+  std::uint64_t freed[most_priorities] = {};  // senders: how far each ring was free
+  std::uint32_t priorities = 0;
+  std::uint32_t owner = 0;       // slot + 1
+  std::uint32_t empties = 0;     // receivers: tries in vain since the last look after the dead
+  std::size_t wanted_bytes = 0;  // senders: what is waited for
+  std::uint32_t wanted_priority = 0;
+
+  void count(std::uint32_t which, std::uint64_t n = 1) noexcept {
+    // Relaxed, and no exchange: the word is this endpoint's alone, and only ever summed.
+    const auto word = shared(end.slot().word[which]);
+    word.store(word.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  queue_state state() const noexcept { return state_of(end.head()); }
+
+  // Senders.
+  ring_result try_claim(std::uint32_t priority, std::size_t bytes, record& out);
+  void commit(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
+    rings[priority].commit(of, bytes);
+    count(0);
+    count(1, bytes);
+    notify_one(end.view(), end.head().receivers);
+  }
+  void withdraw(std::uint32_t priority, const record& of) noexcept;
+  send_result claim_until(std::uint32_t priority, std::size_t bytes, platform::steady_time deadline,
+                          record& out);
+  [[noreturn]] void refuse(send_result why) const;
+  // Throws invalid_argument.
+  void check(std::uint32_t priority, std::size_t bytes) const {
+    if (priority >= priorities || bytes > rings[0].most_bytes()) [[unlikely]]
+      refuse_letter(priority, bytes);
+  }
+  [[noreturn]] void refuse_letter(std::uint32_t priority, std::size_t bytes) const;
+
+  // Receivers.
+  receive_status try_receive(std::uint32_t& priority, record& out) {
+    end.require_usable(queue_kind::message);
+    for (std::uint32_t p = priorities; p-- > 0;) {
+      const ring_result found = rings[p].try_take(owner, out);
+      if (found == ring_result::done) {
+        priority = p;
+        count(2);
+        return receive_status::message;
+      }
+      if (found == ring_result::damaged) [[unlikely]]
+        refuse_damage();
+    }
+    return nothing(priority, out);
+  }
+  receive_status nothing(std::uint32_t& priority, record& out);
+  receive_status receive_until(platform::steady_time deadline, std::uint32_t& priority,
+                               record& out);
+  void release(std::uint32_t priority, const record& of) noexcept {
+    rings[priority].release(of);
+    notify_all(end.view(), end.head().senders);
+  }
+  [[noreturn]] void refuse_damage() const;
+  void tend() noexcept;
+  // Gives back whatever letters are still out, and detaches.
+  void leave() noexcept;
+
+  struct wait_source source() noexcept;
+};
+
+}  // namespace detail
+
+// A claimed place in the ring, to be written. Withdrawn by its destructor unless committed.
+export class [[nodiscard]] outgoing_letter {
+ public:
+  outgoing_letter(outgoing_letter&& other) noexcept
+      : by_(std::exchange(other.by_, nullptr)),
+        record_(other.record_),
+        size_(other.size_),
+        priority_(other.priority_),
+        status_(other.status_) {}
+  outgoing_letter& operator=(outgoing_letter&& other) noexcept {
+    if (this != &other) {
+      withdraw();
+      by_ = std::exchange(other.by_, nullptr);
+      record_ = other.record_;
+      size_ = other.size_;
+      priority_ = other.priority_;
+      status_ = other.status_;
+    }
+    return *this;
+  }
+  ~outgoing_letter() { withdraw(); }
+
+  // Is there a place to write to (try_claim and timed claims: or not)?
+  [[nodiscard]] explicit operator bool() const noexcept { return by_ != nullptr; }
+  [[nodiscard]] send_status status() const noexcept { return status_; }
+
+  // Aligned to 16 bytes. What stands there is undefined until it is written.
+  [[nodiscard]] std::byte* data() const noexcept { return record_.data; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
+  operator std::span<std::byte>() const noexcept { return bytes(); }
+
+  // From here on it is the receivers'. Never blocks.
+  void commit() noexcept { commit(size_); }
+  // Only the first `bytes` of it, at most size().
+  void commit(std::size_t bytes) noexcept {
+    if (by_ == nullptr) return;
+    detail::mail_state* const by = std::exchange(by_, nullptr);
+    if (!by->end.usable()) return;
+    by->commit(priority_, record_, bytes < size_ ? bytes : size_);
+  }
+  void withdraw() noexcept {
+    if (by_ == nullptr) return;
+    detail::mail_state* const by = std::exchange(by_, nullptr);
+    if (by->end.usable()) by->withdraw(priority_, record_);
+  }
+
+ private:
+  friend class message_sender;
+  explicit outgoing_letter(send_result why) noexcept : status_(why) {}
+  outgoing_letter(detail::mail_state& by, const detail::record& claimed, std::size_t size,
+                  std::uint32_t priority) noexcept
+      : by_(&by), record_(claimed), size_(size), priority_(priority), status_(send_result::sent) {}
+
+  detail::mail_state* by_ = nullptr;
+  detail::record record_;
+  std::size_t size_ = 0;
+  std::uint32_t priority_ = 0;
+  send_status status_;
+};
+
+// A letter in the ring, to be read. Released by its destructor.
+export class [[nodiscard]] incoming_letter {
+ public:
+  incoming_letter() noexcept = default;
+  incoming_letter(incoming_letter&& other) noexcept
+      : by_(std::exchange(other.by_, nullptr)),
+        record_(other.record_),
+        priority_(other.priority_) {}
+  incoming_letter& operator=(incoming_letter&& other) noexcept {
+    if (this != &other) {
+      release();
+      by_ = std::exchange(other.by_, nullptr);
+      record_ = other.record_;
+      priority_ = other.priority_;
+    }
+    return *this;
+  }
+  ~incoming_letter() { release(); }
+
+  // Aligned to 16 bytes.
+  [[nodiscard]] const std::byte* data() const noexcept { return record_.data; }
+  [[nodiscard]] std::size_t size() const noexcept { return record_.bytes; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size()}; }
+  operator std::span<const std::byte>() const noexcept { return bytes(); }
+  [[nodiscard]] std::uint32_t priority() const noexcept { return priority_; }
+
+  // The view is over; its place may be written again.
+  void release() noexcept {
+    if (by_ == nullptr) return;
+    detail::mail_state* const by = std::exchange(by_, nullptr);
+    if (by->end.usable()) by->release(priority_, record_);
+  }
+
+ private:
+  friend class message_receiver;
+  friend class received_letter;
+  incoming_letter(detail::mail_state& by, const detail::record& taken,
+                  std::uint32_t priority) noexcept
+      : by_(&by), record_(taken), priority_(priority) {}
+
+  detail::mail_state* by_ = nullptr;
+  detail::record record_;
+  std::uint32_t priority_ = 0;
+};
+
+// What receiving says; like received<T>, but the letter stays where it is.
+export class [[nodiscard]] received_letter {
+ public:
+  explicit received_letter(receive_status why) noexcept : status_(why) {}
+  received_letter(incoming_letter letter) noexcept
+      : letter_(std::move(letter)), status_(receive_status::message) {}
+
+  [[nodiscard]] bool has_value() const noexcept { return status_ == receive_status::message; }
+  [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
+  [[nodiscard]] receive_status status() const noexcept { return status_; }
+  [[nodiscard]] bool redelivered() const noexcept { return letter_.record_.again; }
+
+  // Precondition: has_value().
+  [[nodiscard]] const incoming_letter& operator*() const& noexcept { return letter_; }
+  [[nodiscard]] incoming_letter& operator*() & noexcept { return letter_; }
+  [[nodiscard]] incoming_letter&& operator*() && noexcept { return std::move(letter_); }
+  [[nodiscard]] const incoming_letter* operator->() const noexcept { return &letter_; }
+  [[nodiscard]] incoming_letter* operator->() noexcept { return &letter_; }
+
+ private:
+  incoming_letter letter_;
+  receive_status status_;
+};
+
+export class message_sender {
+ public:
+  message_sender() noexcept = default;
+  message_sender(message_sender&& other) noexcept = default;
+  message_sender& operator=(message_sender&& other) noexcept;
+  ~message_sender();
+
+  // ---- in place. All throw invalid_argument for more than max_message_size() bytes or a priority
+  // the queue does not have, not_a_participant in a forked child, damaged.
+  // Blocks while there is no room. Throws closed.
+  [[nodiscard]] outgoing_letter claim(std::size_t bytes, std::uint32_t priority = 0) {
+    detail::record record;
+    const send_result result = claim_until(bytes, priority, detail::forever, record);
+    if (result != send_result::sent) state_->refuse(result);
+    return outgoing_letter(*state_, record, bytes, priority);
+  }
+  // These give an empty letter whose status() says why.
+  [[nodiscard]] outgoing_letter try_claim(std::size_t bytes, std::uint32_t priority = 0) {
+    detail::record record;
+    const send_result result = try_claim(bytes, priority, record);
+    if (result != send_result::sent) return outgoing_letter(result);
+    return outgoing_letter(*state_, record, bytes, priority);
+  }
+  [[nodiscard]] outgoing_letter claim_until(std::size_t bytes, platform::steady_time deadline,
+                                            std::uint32_t priority = 0) {
+    detail::record record;
+    const send_result result = claim_until(bytes, priority, deadline, record);
+    if (result != send_result::sent) return outgoing_letter(result);
+    return outgoing_letter(*state_, record, bytes, priority);
+  }
+  template <class Rep, class Period>
+  [[nodiscard]] outgoing_letter claim_for(std::size_t bytes,
+                                          std::chrono::duration<Rep, Period> patience,
+                                          std::uint32_t priority = 0) {
+    return claim_until(bytes, detail::deadline_after(patience), priority);
+  }
+
+  // ---- by copying
+  void send(std::span<const std::byte> message, std::uint32_t priority = 0);
+  send_status try_send(std::span<const std::byte> message, std::uint32_t priority = 0);
+  send_status send_until(std::span<const std::byte> message, platform::steady_time deadline,
+                         std::uint32_t priority = 0);
+  template <class Rep, class Period>
+  send_status send_for(std::span<const std::byte> message,
+                       std::chrono::duration<Rep, Period> patience, std::uint32_t priority = 0) {
+    return send_until(message, detail::deadline_after(patience), priority);
+  }
+  // In their order, as many as there is room for; how many. One wake-up for all.
+  std::size_t try_send_batch(std::span<const std::span<const std::byte>> messages,
+                             std::uint32_t priority = 0);
+
+  [[nodiscard]] std::size_t max_message_size() const noexcept {
+    return state_->rings[0].most_bytes();
+  }
+
+  // Ready when there is room for the letter asked for last, or the queue is closed.
+  [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
+
+ private:
+  friend class message_queue;
+  explicit message_sender(std::unique_ptr<detail::mail_state> state) noexcept
+      : state_(std::move(state)) {}
+  send_result try_claim(std::size_t bytes, std::uint32_t priority, detail::record& out) {
+    state_->end.require_usable(detail::queue_kind::message);
+    state_->check(priority, bytes);
+    if (state_->state() != detail::queue_state::open) [[unlikely]]
+      return closed_result();
+    const detail::ring_result result = state_->try_claim(priority, bytes, out);
+    if (result == detail::ring_result::done) [[likely]]
+      return send_result::sent;
+    return not_claimed(result);
+  }
+  send_result claim_until(std::size_t bytes, std::uint32_t priority, platform::steady_time deadline,
+                          detail::record& out);
+  [[nodiscard]] send_result closed_result() const noexcept;
+  [[nodiscard]] send_result not_claimed(detail::ring_result why) const;
+
+  std::unique_ptr<detail::mail_state> state_;
+};
+
+export class message_receiver {
+ public:
+  message_receiver() noexcept = default;
+  message_receiver(message_receiver&& other) noexcept = default;
+  message_receiver& operator=(message_receiver&& other) noexcept;
+  ~message_receiver();
+
+  // All throw not_a_participant in a forked child, damaged.
+  [[nodiscard]] received_letter receive() { return receive_until(detail::forever); }
+  [[nodiscard]] received_letter try_receive() {
+    std::uint32_t priority = 0;
+    detail::record record;
+    const receive_status status = state_->try_receive(priority, record);
+    if (status != receive_status::message) return received_letter(status);
+    return incoming_letter(*state_, record, priority);
+  }
+  [[nodiscard]] received_letter receive_until(platform::steady_time deadline);
+  template <class Rep, class Period>
+  [[nodiscard]] received_letter receive_for(std::chrono::duration<Rep, Period> patience) {
+    return receive_until(detail::deadline_after(patience));
+  }
+  // Calls `use` with each letter that is there, at most `most`, and releases it; how many. The
+  // letter is released even if `use` throws.
+  template <class Use>
+  std::size_t receive_batch(std::size_t most, Use&& use) {
+    std::size_t n = 0;
+    for (; n < most; ++n) {
+      received_letter letter = try_receive();
+      if (!letter) break;
+      use(std::as_const(*letter));
+    }
+    return n;
+  }
+
+  // Ready when there is a letter, or the queue is closed and drained.
+  [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
+  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
+
+ private:
+  friend class message_queue;
+  explicit message_receiver(std::unique_ptr<detail::mail_state> state) noexcept
+      : state_(std::move(state)) {}
+
+  std::unique_ptr<detail::mail_state> state_;
+};
+
+// The object in shared memory. Construct it in a segment, or with a heap's allocator.
+export class message_queue {
+ public:
+  static constexpr bool is_ipcpp_shareable = true;
+  using allocator_type = allocator<std::byte>;
+  using sender_type = message_sender;
+  using receiver_type = message_receiver;
+
+  // `capacity` in bytes. Throws std::bad_alloc, invalid_argument (also without a heap).
+  message_queue(std::size_t capacity, const allocator_type& memory);
+  message_queue(const message_queue_options& options, const allocator_type& memory);
+  message_queue(const message_queue&) = delete;
+  message_queue& operator=(const message_queue&) = delete;
+  // Whoever holds an endpoint finds the queue destroyed, after what was left in it.
+  ~message_queue();
+
+  // Endpoints of this process. Throw limit_reached, closed (destroyed), damaged.
+  [[nodiscard]] message_sender sender();
+  [[nodiscard]] message_receiver receiver();
+
+  // Nothing can be sent any more; what is in the queue can be received.
+  void close();
+  void reopen();
+  [[nodiscard]] bool is_closed() const;
+
+  // Letters that nobody has taken. Walks along them; approximate while others are at work.
+  [[nodiscard]] std::size_t size() const;
+  [[nodiscard]] bool empty() const { return size() == 0; }
+  [[nodiscard]] std::size_t capacity() const;  // bytes of each priority's ring
+  [[nodiscard]] std::size_t max_message_size() const;
+  [[nodiscard]] message_queue_statistics statistics() const;
+
+ private:
+  [[nodiscard]] detail::queue_view look() const;
+
+  allocator_type memory_;
+  offset_ptr<detail::queue_head> head_;
+};
+static_assert(sizeof(message_queue) == 16);
+
+}  // namespace ipcpp

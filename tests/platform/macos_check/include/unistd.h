@@ -1,0 +1,4 @@
+// Declared for the macOS compile check only.
+#include_next <unistd.h>
+#pragma once
+extern "C" int issetugid(void);

@@ -1,0 +1,34 @@
+// What the debugger's views are tested on: see debugger_test.cpp.
+#include <cstdio>
+#include <utility>
+#include <vector>
+
+import ipcpp;
+
+using namespace ipcpp::literals;
+
+int main() {
+  auto place = ipcpp::segment::anonymous({.max_size = 4_MiB});
+  using text = ipcpp::basic_string<char, ipcpp::allocator<char>>;
+  int target = 4711;
+  ipcpp::offset_ptr<int> pointer(&target);
+  ipcpp::offset_ptr<int> nowhere;
+  auto& word = place.construct<text>("word", "short");
+  auto& sentence =
+      place.construct<text>("sentence", "a sentence longer than the inside of a string");
+  auto& numbers = place.construct<ipcpp::vector<int>>("numbers");
+  for (int i = 1; i <= 3; ++i) numbers.push_back(i * 11);
+  auto& chain = place.construct<ipcpp::list<int>>("chain");
+  for (int i = 1; i <= 3; ++i) chain.push_back(i * 7);
+  auto& prices = place.construct<ipcpp::unordered_map<int, double>>("prices");
+  prices.insert({42, 2.5});
+  auto& sorted = place.construct<ipcpp::map<int, int>>("sorted");
+  for (int i = 5; i > 0; --i) sorted.insert({i, i * 100});
+  ipcpp::heap_ptr<int> far;
+  std::puts("here");  // the breakpoint
+  return *pointer == target && !nowhere && !word.empty() && !sentence.empty() &&
+                 numbers.size() == 3 && chain.size() == 3 && prices.size() == 1 &&
+                 sorted.size() == 5 && far == ipcpp::heap_ptr<int>()
+             ? 0
+             : 1;
+}

@@ -1,0 +1,33 @@
+# Completion of `ipcpp` for fish.
+function __ipcpp_segments
+    ipcpp ls --json 2>/dev/null | string replace -rf '^      "name": "(.*)",?$' '$1'
+end
+set -l commands ls show top check dump map limits clean rm reclaim
+complete -c ipcpp -f
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a ls -d 'List the segments'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a show -d 'Show a segment'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a top -d 'Watch the segments'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a check -d 'Verify a segment'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a dump -d 'Dump bytes'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a map -d 'Draw a heap'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a limits -d 'What this machine allows'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a clean -d 'Remove what the dead left'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a rm -d 'Remove segments'
+complete -c ipcpp -n "not __fish_seen_subcommand_from $commands" -a reclaim -d 'Free what the dead hold'
+complete -c ipcpp -n "__fish_seen_subcommand_from show check dump map rm reclaim" -a '(__ipcpp_segments)'
+complete -c ipcpp -n "__fish_seen_subcommand_from $commands" -l json -d 'Write JSON'
+complete -c ipcpp -n "__fish_seen_subcommand_from $commands" -l color -x -a 'auto always never'
+complete -c ipcpp -n "__fish_seen_subcommand_from show" -s w -l wide -d 'Types in full'
+complete -c ipcpp -n "__fish_seen_subcommand_from show" -s i -l interval -x -d 'Seconds for rates'
+complete -c ipcpp -n "__fish_seen_subcommand_from top" -s d -l delay -x -d 'Seconds between looks'
+complete -c ipcpp -n "__fish_seen_subcommand_from top" -s n -l iterations -x -d 'Looks'
+complete -c ipcpp -n "__fish_seen_subcommand_from top" -s b -l batch -d 'Plain text'
+complete -c ipcpp -n "__fish_seen_subcommand_from top" -s s -l sort -x -a 'name memory use processes growth'
+complete -c ipcpp -n "__fish_seen_subcommand_from check" -l exact -d 'Take part for a moment'
+complete -c ipcpp -n "__fish_seen_subcommand_from dump" -s o -l offset -x -d 'First byte'
+complete -c ipcpp -n "__fish_seen_subcommand_from dump" -s b -l bytes -x -d 'How many'
+complete -c ipcpp -n "__fish_seen_subcommand_from map" -l svg -r -F -d 'Write a picture'
+complete -c ipcpp -n "__fish_seen_subcommand_from map" -l width -x -d 'Cells in a row'
+complete -c ipcpp -n "__fish_seen_subcommand_from map" -l rows -x -d 'Rows at most'
+complete -c ipcpp -n "__fish_seen_subcommand_from clean" -s n -l dry-run -d 'Only say what would go'
+complete -c ipcpp -n "__fish_seen_subcommand_from rm" -s f -l force -d 'Also if it is used'
