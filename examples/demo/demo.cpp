@@ -180,7 +180,7 @@ class demonstration {
     for (std::size_t f = 0; f < files_.size(); ++f)
       names_->insert(std::uint64_t{f}, std::string_view(files_[f]));
     board_->files = files_.size();
-    board_->words_per_nap = total_ / (demo::builders * (quick ? 500 : 5000)) + 1;
+    board_->words_per_nap = total_ / (demo::builders * (quick ? 500 : 4000)) + 1;
   }
 
   // true: everything is as it should be.
@@ -198,6 +198,8 @@ class demonstration {
         show();
         next_look += std::chrono::milliseconds(400);
       }
+      if (steady_clock::now() - began > std::chrono::seconds(12))  // a slow machine: no more naps
+        demo::at(board_->words_per_nap).store(~std::uint64_t{0});
       const std::size_t due = counted() * (kills_wanted + 1) / std::max<std::size_t>(total_, 1);
       if (deaths_.size() < std::min(due, kills_wanted)) kill_one(deaths_.size() % builders_.size());
       int status = 0;

@@ -47,7 +47,7 @@ int build(const std::string& name, std::size_t place, std::uint64_t number) {
           }
         });
         at(line.next).store(i + 1);  // acknowledged
-        if (++since_nap >= all.words_per_nap) {
+        if (++since_nap >= at(all.words_per_nap).load()) {
           since_nap = 0;
           std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
