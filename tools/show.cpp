@@ -66,7 +66,7 @@ void add_processes(std::string& text, const options& how, const ipcpp::segment_p
   table rows({"PID", "COMMAND", "STATE", ">HANDLES", ">JOINED"});
   for (const auto& one : seen.participants.processes)
     rows.add({one.identity.pid == 0 ? "?" : std::to_string(one.identity.pid),
-              printable(command_of(one.identity)), one.alive ? one.state : "dead",
+              printable(command_of(one.identity)), std::string(one.alive ? one.state : "dead"),
               std::to_string(one.handles), seconds_text(age_of(one.joined_ns)) + " ago"},
              {style::plain, style::plain, one.alive ? style::good : style::bad});
   text += rows.text(how, "  ");

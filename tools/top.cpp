@@ -172,7 +172,7 @@ constexpr std::size_t name_width = 24;
     lines.emplace_back("  " + printable(fault), style::bad);
   for (const auto& process : one.seen.participants.processes)
     lines.emplace_back("  " + padded(process_text(process.identity), 28, false) +
-                           padded(process.alive ? process.state : "dead", 9, false) +
+                           padded(std::string(process.alive ? process.state : "dead"), 9, false) +
                            std::to_string(process.handles) + " handles, " +
                            seconds_text(age_of(process.joined_ns)),
                        process.alive ? style::plain : style::bad);
