@@ -44,8 +44,11 @@ constexpr std::uint64_t handed_flag = 2;
 constexpr std::uint64_t gate_flag = 4;
 constexpr std::uint64_t flags = 0xffff;
 
-constexpr std::chrono::milliseconds patience{
-    1};  // before a death is looked for, or a turn demanded
+// After this the oldest waiter is handed the lock. Shorter, and every turn of a busy machine, where
+// sleepers wait for a processor, becomes a switch of processes.
+constexpr std::chrono::milliseconds longest_overtaking{10};
+
+constexpr std::chrono::milliseconds patience{1};  // before it is asked who died
 
 [[nodiscard]] std::uint64_t owner_in(std::uint64_t word) noexcept {
   return word & ~flags;
