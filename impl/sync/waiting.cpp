@@ -61,12 +61,28 @@ struct sleeper {
   std::uint64_t since = ~std::uint64_t{0};
 };
 
+// Wakes whoever waits for `point` under that mark, or at several points; how many of the former.
+std::uint32_t wake_under(const roster& in, std::uint32_t mark, std::uint64_t point) noexcept {
+  std::uint32_t woken = 0;
+  for_each_under(in, mark, [&](std::uint32_t slot, std::uint64_t* words, std::uint64_t waits) {
+    if ((waits != point && waits != several_points) || !choose(words, waits)) return;
+    in.unpark(slot);
+    if (waits == point) ++woken;
+  });
+  return woken;
+}
+
 // The one of `point` that has waited longest; takes off marks that stand for nobody. Whoever waits at
-// several points is woken on the way: it may be this one.
-[[nodiscard]] sleeper oldest(const roster& in, waiting_point& at, std::uint64_t point) noexcept {
+// several points is woken on the way: it may be this one. So is who marked just then, counted in
+// `woken`.
+[[nodiscard]] sleeper oldest(const roster& in, waiting_point& at, std::uint64_t point,
+                             std::uint32_t& woken) noexcept {
   const std::atomic_ref marks(at.marks);
   sleeper found;
-  const auto look_under = [&](std::uint32_t mark) {
+  const std::uint64_t seen = marks.load(std::memory_order_acquire) & ~fences_flag;
+  for (std::uint32_t mark = 0; mark < mark_count; ++mark) {
+    const std::uint64_t bit = std::uint64_t{1} << mark;
+    if ((seen & bit) == 0) continue;
     bool somebody = false;
     for_each_under(in, mark, [&](std::uint32_t slot, std::uint64_t* words, std::uint64_t waits) {
       if (waits == several_points && choose(words, several_points)) in.unpark(slot);
@@ -76,15 +92,11 @@ struct sleeper {
           seat_word(words, since_word).load(std::memory_order_relaxed);  // a preference
       if (since < found.since) found = {slot, words, since};
     });
-    return somebody;
-  };
-  const std::uint64_t seen = marks.load(std::memory_order_acquire) & ~fences_flag;
-  for (std::uint32_t mark = 0; mark < mark_count; ++mark) {
-    const std::uint64_t bit = std::uint64_t{1} << mark;
-    if ((seen & bit) == 0 || look_under(mark)) continue;
-    // Off first, then another look: who marked before is seen, who marks afterwards stays marked.
+    if (somebody) continue;
+    // Off first, then another look: who marked before is seen, who marks afterwards stays marked. All
+    // who are seen are woken: another notifier may just have found no mark of theirs.
     marks.fetch_and(~bit, std::memory_order_acq_rel);
-    if (look_under(mark)) marks.fetch_or(bit, std::memory_order_acq_rel);
+    woken += wake_under(in, mark, point);
   }
   return found;
 }
@@ -94,13 +106,7 @@ std::uint32_t wake_all(const roster& in, waiting_point& at, std::uint64_t point)
   std::uint32_t woken = 0;
   const std::uint64_t seen = marks.fetch_and(fences_flag, std::memory_order_acq_rel) & ~fences_flag;
   for (std::uint32_t mark = 0; mark < mark_count; ++mark)
-    if ((seen >> mark & 1) != 0)
-      for_each_under(in, mark, [&](std::uint32_t slot, std::uint64_t* words, std::uint64_t waits) {
-        if ((waits == point || waits == several_points) && choose(words, waits)) {
-          in.unpark(slot);
-          ++woken;
-        }
-      });
+    if ((seen >> mark & 1) != 0) woken += wake_under(in, mark, point);
   return woken;
 }
 
@@ -120,8 +126,8 @@ std::uint32_t wake_in(const roster& in, waiting_point& at, std::uint32_t most) n
   if (most == ~std::uint32_t{0}) return wake_all(in, at, point);
   std::uint32_t woken = 0;
   while (woken < most) {
-    const sleeper chosen = oldest(in, at, point);
-    if (chosen.words == nullptr) break;
+    const sleeper chosen = oldest(in, at, point, woken);
+    if (chosen.words == nullptr || woken >= most) break;
     if (!choose(chosen.words, point)) continue;  // somebody else did, or it left
     in.unpark(chosen.slot);
     ++woken;
@@ -139,7 +145,8 @@ bool hand_over(waiting_point& at, std::uint64_t waited_since, give_function give
                void* context) noexcept {
   const roster in = roster::at(&at);
   const std::uint64_t point = in.point_of(at);
-  const sleeper heir = oldest(in, at, point);
+  std::uint32_t woken = 0;
+  const sleeper heir = oldest(in, at, point, woken);
   if (heir.words == nullptr || heir.since > waited_since) return false;
   const std::uint64_t id = in.id_at(heir.slot);
   if (id == 0) return false;

@@ -32,7 +32,7 @@
 //   waiter, words written, no mark     nobody looks at them; wiped with the handle
 //   waiter, marked, dies               a notifier may choose it: that wake-up is lost
 //   notifier, chosen, not yet unparked the chosen finds C when its slice is over
-//   notifier, a mark taken off, the    they mark again when their slice is over
+//   notifier, a mark taken off, the    they look, and mark again, when their slice is over
 //     seats under it not yet looked at
 //   notifier, before it notified       the same as if it was about to: waiters look by themselves
 //
@@ -41,9 +41,10 @@
 // A notifier that is not enrolled reads the marks by an exchange (RMW): before the waiter's in the
 // order of the word, then the waiter has acquired the change; after it, then the mark is seen. A
 // waiter that has no heavy fence sets F, which sends every notifier to the exchange; those that
-// looked before F became visible are made good by the slice. Marks are taken off before the seats
-// under them are looked at, and put back if one was left asleep: no seat is ever without its mark
-// for longer than such a look. A sleeper marks again before each sleep.
+// looked before F became visible are made good by the slice. A mark with no seat under it is taken off, and
+// then looked under once more: whoever marked before is seen, and woken, all of them, because another
+// notifier may have looked for their mark meanwhile; who marks afterwards stays marked. A sleeper marks
+// again before each sleep.
 //
 // Cost. Nobody waits: one load of a line the notifier has anyway (an exchange where there is no heavy
 // fence). Waiting: a heavy fence (1 to 4 us) and a sleep. Waking: looks at limit/63 handles for each

@@ -19,7 +19,8 @@ struct rules {
   bool notifier_exchanges = true;  // when not enrolled
   bool f_exchanges = true;         // notifier that sees F alone exchanges
   bool looks_again = true;         // after a mark was taken off
-  bool puts_back = true;
+  bool wakes_all_found = true;     // at the second look
+  bool puts_back = false;          // instead: marks them again, and chooses one
   bool ticket_first = true;
   bool looks_whether_chosen = true;
   bool marks_again = true;  // before each sleep
@@ -128,12 +129,26 @@ struct parking : rl::test_suite<parking, 4> {
         seen = marks.fetch_or(fences, acq_rel);
         if (seen == fences) return;
       }
+      bool woken = false;
       for (const std::uint64_t mark : {std::uint64_t{1}, std::uint64_t{2}}) {
         if ((seen & mark) == 0 || look_under(mark, found)) continue;
         marks.fetch_and(~mark, acq_rel);
-        if (protocol.looks_again && look_under(mark, found) && protocol.puts_back)
-          marks.fetch_or(mark, acq_rel);
+        if (!protocol.looks_again) continue;
+        if (protocol.puts_back) {
+          if (look_under(mark, found)) marks.fetch_or(mark, acq_rel);
+          continue;
+        }
+        for (unsigned i = 0; i < 2; ++i) {
+          std::uint64_t expected = point;
+          if (bit(i) != mark || seat[i].load(acquire) != point ||
+              (woken && !protocol.wakes_all_found) ||
+              !seat[i].compare_exchange(expected, point | chosen, acq_rel))
+            continue;
+          cell[i].fetch_add(1, release);
+          woken = true;
+        }
       }
+      if (woken) return;
       if (found < 0) return;
       std::uint64_t expected = point;
       if (protocol.chooses) {
@@ -188,7 +203,10 @@ const mutation mutations[] = {
     {"a notifier that is not enrolled only loads", [] { protocol.notifier_exchanges = false; }},
     {"who sees F does not exchange", [] { protocol.f_exchanges = false; }},
     {"no second look after a mark was taken off", [] { protocol.looks_again = false; }},
-    {"the mark is not put back", [] { protocol.puts_back = false; }},
+    {"only one of those found at the second look is woken",
+     [] { protocol.wakes_all_found = false; }},
+    {"those found at the second look are marked again (once so written)",
+     [] { protocol.puts_back = true; }},
     {"the ticket is taken after the mark, and no look whether chosen",
      [] { protocol.ticket_first = protocol.looks_whether_chosen = false; }},
     {"who sleeps again does not mark again", [] { protocol.marks_again = false; }},
