@@ -20,9 +20,6 @@ int check(const options& how, const std::string& name, bool exact) {
     notes.push_back(std::to_string(dead) +
                     " dead process(es), whose belongings the next who needs them takes over; "
                     "`ipcpp reclaim` does it now");
-  if (seen.heap.to_be_mended)
-    notes.emplace_back(
-        "somebody died while splitting or joining runs of pages; the next who does mends it");
   for (const auto& object : seen.objects)
     if (object.left_by_dead)
       notes.push_back(
@@ -37,13 +34,13 @@ int check(const options& how, const std::string& name, bool exact) {
   }
   if (how.json) {
     print_json(json{{"name", name},
-                    {"sound", faults.empty()},
-                    {"blocks_in_use", seen.heap.statistics.blocks_in_use},
-                    {"pages", seen.heap.end_page},
-                    {"objects", seen.objects.size()},
-                    {"processes", seen.participants.processes.size()},
-                    {"faults", faults},
-                    {"notes", notes}});
+               {"sound", faults.empty()},
+               {"blocks_in_use", seen.heap.statistics.blocks_in_use},
+               {"pages", seen.heap.end_page},
+               {"objects", seen.objects.size()},
+               {"processes", seen.participants.processes.size()},
+               {"faults", faults},
+               {"notes", notes}});
     return faults.empty() ? fine : faulty;
   }
   std::string text;

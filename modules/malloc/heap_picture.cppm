@@ -55,7 +55,6 @@ export struct heap_picture {
   bool damage_contained = false;  // somebody met damage before and went round it
   std::uint64_t run_lock = 0;     // as it stands; see holder
   participant_id holder{};        // of the run lock; none: it is free
-  bool to_be_mended = false;      // that holder died at work; the next one mends, nothing is lost
   heap_statistics statistics;     // largest_block: without growth
   std::vector<heap_run> runs;
   std::vector<std::uint64_t> in_use;
