@@ -34,13 +34,13 @@ int check(const options& how, const std::string& name, bool exact) {
   }
   if (how.json) {
     print_json(json{{"name", name},
-               {"sound", faults.empty()},
-               {"blocks_in_use", seen.heap.statistics.blocks_in_use},
-               {"pages", seen.heap.end_page},
-               {"objects", seen.objects.size()},
-               {"processes", seen.participants.processes.size()},
-               {"faults", faults},
-               {"notes", notes}});
+                    {"sound", faults.empty()},
+                    {"blocks_in_use", seen.heap.statistics.blocks_in_use},
+                    {"pages", seen.heap.end_page},
+                    {"objects", seen.objects.size()},
+                    {"processes", seen.participants.processes.size()},
+                    {"faults", faults},
+                    {"notes", notes}});
     return faults.empty() ? fine : faulty;
   }
   std::string text;

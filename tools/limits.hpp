@@ -10,14 +10,14 @@ namespace tool {
 
 struct limit {
   std::string what;
-  std::string key;                     // for programs
-  std::optional<std::uint64_t> bound;  // none: unlimited, or unknown (see note)
-  std::optional<std::uint64_t> used;   // of it
-  bool bytes = true;                   // else a number
-  std::string note;                    // what stands here instead of a number, or beside it
-  std::string matters;                 // to what in ipcpp
-  std::string raise;                   // how, on this system
-  bool tight = false;                  // likely to be felt
+  std::string key;                       // for programs
+  std::optional<std::uint64_t> bound{};  // none: unlimited, or unknown (see note)
+  std::optional<std::uint64_t> used{};   // of it
+  bool bytes = true;                     // else a number
+  std::string note{};                    // what stands here instead of a number, or beside it
+  std::string matters{};                 // to what in ipcpp
+  std::string raise{};                   // how, on this system
+  bool tight = false;                    // likely to be felt
 };
 
 [[nodiscard]] std::vector<limit> limits_of_this_machine();

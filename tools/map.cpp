@@ -305,11 +305,11 @@ int map(const options& how, const map_options& what) {
       runs.push_back(std::move(one));
     }
     print_json(json{{"name", what.name},
-               {"pages_at", seen.heap.pages_at},
-               {"page_bytes", ipcpp::heap_page_bytes},
-               {"end_page", seen.heap.end_page},
-               {"most_pages", seen.heap.most_pages},
-               {"runs", std::move(runs)}});
+                    {"pages_at", seen.heap.pages_at},
+                    {"page_bytes", ipcpp::heap_page_bytes},
+                    {"end_page", seen.heap.end_page},
+                    {"most_pages", seen.heap.most_pages},
+                    {"runs", std::move(runs)}});
     return fine;
   }
   if (what.svg.empty()) {

@@ -76,9 +76,9 @@ int clean(const options& how, bool only_tell) {
   }
   if (how.json) {
     print_json(json{{"only_told", only_tell},
-               {"removed", std::move(removed)},
-               {"kept", std::move(kept)},
-               {"bytes", bytes}});
+                    {"removed", std::move(removed)},
+                    {"kept", std::move(kept)},
+                    {"bytes", bytes}});
     return ended;
   }
   if (gone == 0) text += "nothing to remove\n";
@@ -154,10 +154,10 @@ int reclaim(const options& how, const std::string& name) {
   const std::size_t now = after.heap.statistics.bytes_in_use;
   if (how.json) {
     print_json(json{{"name", name},
-               {"dead_processes", dead},
-               {"reclaimed", buried},
-               {"in_use_bytes_before", then},
-               {"in_use_bytes_after", now}});
+                    {"dead_processes", dead},
+                    {"reclaimed", buried},
+                    {"in_use_bytes_before", then},
+                    {"in_use_bytes_after", now}});
   } else if (buried == 0) {
     print(printable(name) + ": nothing to reclaim\n");
   } else {

@@ -51,14 +51,16 @@ bool memory_is_one_file() {
 }
 
 std::uint64_t field(const std::string& name, const std::string& wanted) {
-  for (const auto& one : tool_json({"dump", name}).at("fields"))
+  const json all = tool_json({"dump", name});  // outlives the loop
+  for (const auto& one : all.at("fields"))
     if (one.at("field") == wanted) return one.at("value");
   ADD_FAILURE() << "no field " << wanted;
   return 0;
 }
 
 std::uint64_t part(const std::string& name, const std::string& wanted) {
-  for (const auto& one : tool_json({"dump", name}).at("parts"))
+  const json all = tool_json({"dump", name});  // outlives the loop
+  for (const auto& one : all.at("parts"))
     if (one.at("part").get<std::string>().find(wanted) != std::string::npos)
       return one.at("offset");
   ADD_FAILURE() << "no part " << wanted;
