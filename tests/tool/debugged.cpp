@@ -9,7 +9,7 @@ using namespace ipcpp::literals;
 
 int main() {
   auto place = ipcpp::segment::anonymous({.max_size = 4_MiB});
-  using text = ipcpp::basic_string<char, ipcpp::allocator<char>>;
+  using text = ipcpp::string;
   int target = 4711;
   ipcpp::offset_ptr<int> pointer(&target);
   ipcpp::offset_ptr<int> nowhere;
