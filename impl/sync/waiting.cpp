@@ -111,8 +111,10 @@ std::uint32_t wake_all(const roster& in, waiting_point& at, std::uint64_t point)
 }
 
 std::uint32_t wake_in(const roster& in, waiting_point& at, std::uint32_t most) noexcept {
-  // An exchange that changes nothing where a waiter has no heavy fence: see the race story.
+  // Without a heavy fence between us and the waiters this has to be an exchange, though it changes
+  // nothing: see the race story. The one before (anybody_waits) may have failed, and was then a load.
   const std::atomic_ref marks(at.marks);
+<<<<<<< HEAD
   if ((marks.load(std::memory_order_relaxed) & fences_flag) != 0) {
     if (marks.fetch_or(fences_flag, std::memory_order_acq_rel) == fences_flag) {
       std::uint64_t only_the_flag = fences_flag;
@@ -122,6 +124,11 @@ std::uint32_t wake_in(const roster& in, waiting_point& at, std::uint32_t most) n
     }
     notified_in_vain = 0;
   }
+=======
+  const bool exchanges = !notifies_without_fence.load(std::memory_order_relaxed) ||
+                         (marks.load(std::memory_order_relaxed) & fences_flag) != 0;
+  if (exchanges && (marks.fetch_add(0, std::memory_order_acq_rel) & ~fences_flag) == 0) return 0;
+>>>>>>> ffb59dd8e972c43a95a9b6641269f15689ddf46a
   const std::uint64_t point = in.point_of(at);
   if (most == ~std::uint32_t{0}) return wake_all(in, at, point);
   std::uint32_t woken = 0;

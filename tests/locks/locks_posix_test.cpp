@@ -128,7 +128,10 @@ TEST_F(LocksProcesses, AStoppedOwnerIsNotRobbed) {
 TEST_F(LocksProcesses, AProcessThatExitsWhileItHoldsHasDiedAsOwner) {
   auto& lock = place.make<ipcpp::mutex>(0);
   EXPECT_EQ(test::in_forked_child([&] {
-              std::thread([&] { lock.lock(); }).detach();
+              std::thread([&] {
+                lock.lock();
+                for (;;) ::pause();
+              }).detach();
               while (lock.try_lock()) lock.unlock();
               return 0;
             }),

@@ -17,7 +17,8 @@ struct rules {
   bool waiter_fences = true;       // heavy fence, or F
   bool sets_f = true;              // without a heavy fence
   bool notifier_exchanges = true;  // when not enrolled
-  bool f_exchanges = true;         // notifier that sees F alone exchanges
+  bool wake_exchanges = true;      // likewise, when it looks for somebody to wake
+  bool f_exchanges = true;         // notifier that sees F exchanges
   bool looks_again = true;         // after a mark was taken off
   bool wakes_all_found = true;     // at the second look
   bool puts_back = false;          // instead: marks them again, and chooses one
@@ -125,10 +126,8 @@ struct parking : rl::test_suite<parking, 4> {
     for (int round = 0; round < 8; ++round) {
       int found = -1;
       std::uint64_t seen = marks.load(acquire);
-      if ((seen & fences) != 0 && protocol.f_exchanges) {
-        seen = marks.fetch_or(fences, acq_rel);
-        if (seen == fences) return;
-      }
+      if ((!enrolled && protocol.wake_exchanges) || ((seen & fences) != 0 && protocol.f_exchanges))
+        seen = marks.fetch_add(0, acq_rel);
       bool woken = false;
       for (const std::uint64_t mark : {std::uint64_t{1}, std::uint64_t{2}}) {
         if ((seen & mark) == 0 || look_under(mark, found)) continue;
@@ -159,7 +158,6 @@ struct parking : rl::test_suite<parking, 4> {
       cell[found].fetch_add(1, release);
       return;
     }
-    (void)enrolled;
   }
 
   void notify(unsigned i) {
@@ -201,6 +199,8 @@ const mutation mutations[] = {
     {"the waiter issues no heavy fence", [] { protocol.waiter_fences = false; }},
     {"a waiter without a heavy fence does not say so", [] { protocol.sets_f = false; }},
     {"a notifier that is not enrolled only loads", [] { protocol.notifier_exchanges = false; }},
+    {"a notifier that is not enrolled loads the marks to wake (once so written)",
+     [] { protocol.wake_exchanges = false; }},
     {"who sees F does not exchange", [] { protocol.f_exchanges = false; }},
     {"no second look after a mark was taken off", [] { protocol.looks_again = false; }},
     {"only one of those found at the second look is woken",

@@ -56,7 +56,8 @@ TEST(ToolCommandLine, ManualAndCompletionsKnowEveryOption) {
   ASSERT_FALSE(manual.empty() || bash.empty() || zsh.empty() || fish.empty());
   static const std::regex option(R"(--[a-z]+(-[a-z]+)*)");
   for (const std::string& command : commands) {
-    for (const std::string* const text : {&manual, &bash, &zsh, &fish})
+    for (const std::string* const text :
+         std::initializer_list<const std::string*>{&manual, &bash, &zsh, &fish})
       EXPECT_NE(text->find(command), std::string::npos) << command;
     const std::string help = tool({command, "--help"}).output;
     std::set<std::string> options;
