@@ -33,19 +33,6 @@ namespace {
       .compare_exchange_strong(point, point | chosen_flag, std::memory_order_acq_rel);
 }
 
-// Does this thread keep falling asleep at this point?
-constexpr std::uint32_t often = 4;
-thread_local constinit const waiting_point* slept_at = nullptr;
-thread_local constinit std::uint32_t sleeps = 0;
-bool sleeps_often_at(const waiting_point* at) noexcept {
-  if (slept_at != at) sleeps = 0;
-  slept_at = at;
-  return ++sleeps >= often;
-}
-// And does it keep notifying nobody?
-constexpr std::uint32_t notifications_in_vain = 64;
-thread_local constinit std::uint32_t notified_in_vain = 0;
-
 // The seats under one mark.
 template <class F>
 void for_each_under(const roster& in, std::uint32_t mark, F&& f) noexcept {
@@ -114,21 +101,9 @@ std::uint32_t wake_in(const roster& in, waiting_point& at, std::uint32_t most) n
   // Without a heavy fence between us and the waiters this has to be an exchange, though it changes
   // nothing: see the race story. The one before (anybody_waits) may have failed, and was then a load.
   const std::atomic_ref marks(at.marks);
-<<<<<<< HEAD
-  if ((marks.load(std::memory_order_relaxed) & fences_flag) != 0) {
-    if (marks.fetch_or(fences_flag, std::memory_order_acq_rel) == fences_flag) {
-      std::uint64_t only_the_flag = fences_flag;
-      if (++notified_in_vain % notifications_in_vain == 0)
-        marks.compare_exchange_strong(only_the_flag, 0, std::memory_order_acq_rel);
-      return 0;
-    }
-    notified_in_vain = 0;
-  }
-=======
   const bool exchanges = !notifies_without_fence.load(std::memory_order_relaxed) ||
                          (marks.load(std::memory_order_relaxed) & fences_flag) != 0;
   if (exchanges && (marks.fetch_add(0, std::memory_order_acq_rel) & ~fences_flag) == 0) return 0;
->>>>>>> ffb59dd8e972c43a95a9b6641269f15689ddf46a
   const std::uint64_t point = in.point_of(at);
   if (most == ~std::uint32_t{0}) return wake_all(in, at, point);
   std::uint32_t woken = 0;
@@ -192,18 +167,8 @@ void waiting::also_at(waiting_point& other) {
 
 void waiting::mark() noexcept {
   const std::uint64_t bit = std::uint64_t{1} << (seat_->handle.slot % mark_count);
-  bool all_exchange = true;
-  for (std::uint32_t i = 0; i < count_; ++i) {
-    const std::uint64_t before =
-        std::atomic_ref(points_[i]->marks).fetch_or(bit, std::memory_order_acq_rel);
-    all_exchange = all_exchange && (before & fences_flag) != 0;
-  }
-  // Whoever notifies here exchanges, and has for a while: no fence of ours is needed.
-  if (all_exchange) return;
-  // Where sleeping is the rule, one exchange of the notifier is cheaper than a heavy fence for each
-  // sleep: from the next one on. A notifier that finds nobody many times takes the flag off again.
-  if (count_ == 1 && sleeps_often_at(points_[0]))
-    std::atomic_ref(points_[0]->marks).fetch_or(fences_flag, std::memory_order_acq_rel);
+  for (std::uint32_t i = 0; i < count_; ++i)
+    std::atomic_ref(points_[i]->marks).fetch_or(bit, std::memory_order_acq_rel);
   if (notifies_without_fence.load(std::memory_order_relaxed) && platform::heavy_fence()) return;
 #if defined(_WIN32)
   return;  // nobody notifies without an exchange there
