@@ -114,8 +114,10 @@ struct NothingPrivate : testing::Test {
   // Makes a C in the segment, fills it, and lets nothing but it stay.
   template <class C, class F>
   void expect(F fill) {
-    heap.deallocate(heap.allocate(100));  // this thread's own state is made now
     auto* const place = static_cast<C*>(heap.allocate(sizeof(C)));
+    // What this thread notes privately about the heap's slabs is noted in a first round.
+    fill(*new (place) C(heap));
+    std::destroy_at(place);
     const long before = private_blocks;
     const std::size_t shared = heap.statistics().blocks_in_use;
     C* const made = new (place) C(heap);
