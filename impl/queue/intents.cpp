@@ -62,9 +62,10 @@ void count_repair(const queue_view& queue) noexcept {
   shared(queue.head->repairs).fetch_add(1, std::memory_order_relaxed);  // a number
 }
 
-// Claimed, and nobody living is at it: the word to exchange, or 0.
-std::uint64_t orphaned_word(const mpmc_words& words, std::uint64_t position,
-                            std::uint32_t myself) noexcept {
+// Claimed, and nobody living is at it: the word to exchange, or 0. `inherited`: our own slot's intent
+// is the dead one's, so it takes nobody else's to show that somebody had claimed it.
+std::uint64_t orphaned_word(const mpmc_words& words, std::uint64_t position, std::uint32_t myself,
+                            bool inherited) noexcept {
   const std::uint64_t head =
       shared(words.lines->head).load(std::memory_order_acquire);  // pairs with claiming
   if (position >= head || head - position > words.queue.capacity) return 0;
@@ -78,8 +79,8 @@ std::uint64_t orphaned_word(const mpmc_words& words, std::uint64_t position,
     if (role_of(control) == endpoint_role::none || !owner_is_gone(words.queue, control)) return 0;
     return word;
   }
-  return judge(words.queue, intends_to_receive | position, myself) == candidates::all_dead ? word
-                                                                                           : 0;
+  const candidates found = judge(words.queue, intends_to_receive | position, myself);
+  return found == candidates::all_dead || (inherited && found == candidates::none) ? word : 0;
 }
 
 }  // namespace
@@ -107,7 +108,7 @@ std::uint64_t find_orphan(const mpmc_words& words, std::uint32_t myself) noexcep
         shared(words.queue.slots[i].intent).load(std::memory_order_acquire);  // looked at again
     if ((intent & intends_to_receive) == 0) continue;
     const std::uint64_t position = intent & position_bits;
-    if (orphaned_word(words, position, myself) != 0) return position;
+    if (orphaned_word(words, position, myself, false) != 0) return position;
   }
   return no_position;
 }
@@ -115,7 +116,11 @@ std::uint64_t find_orphan(const mpmc_words& words, std::uint32_t myself) noexcep
 bool take_orphan(const mpmc_words& words, std::uint64_t position, std::uint32_t myself,
                  std::uint64_t control) noexcept {
   const auto intent = shared(words.queue.slots[myself].intent);
-  std::uint64_t word = orphaned_word(words, position, myself);
+  // An intent of our own for a message that is still held: our last one's is freed, so it is not ours.
+  // Relaxed: only we write it.
+  const bool inherited =
+      intent.load(std::memory_order_relaxed) == (intends_to_receive | position);
+  std::uint64_t word = orphaned_word(words, position, myself, inherited);
   const auto sequence = words.sequence(position);
   if (word != 0) {
     // Before the exchange: who finds our name in the slot, or us dead before it, finds this.
