@@ -328,7 +328,9 @@ struct describer {
   }
   static consteval bool is_standard() {
     std::string_view name = compilers_name_of<T>();
-    for (const std::string_view k : {"class ", "struct "})
+    // An array, not a list: GCC would ask every importer for <initializer_list>.
+    constexpr std::string_view keywords[] = {"class ", "struct "};
+    for (const std::string_view k : keywords)
       if (name.starts_with(k)) name.remove_prefix(k.size());
     return name.starts_with("std::");
   }
