@@ -122,9 +122,9 @@ struct cache {
   handle_id handle;
   participant_id member;  // this process
   std::uint64_t owned_total;
-  std::uint64_t swept_at;  // owned_total when empties were last given back
-  std::uint64_t nothing;   // an empty bitmap word
-  std::uint64_t tag;       // of every block allocated now; 0: none (heap_set_tag)
+  std::uint64_t swept_at;               // owned_total when empties were last given back
+  std::uint64_t nothing;                // an empty bitmap word
+  std::uint64_t tag;                    // of every block allocated now; 0: none (heap_set_tag)
   const allocation_recorder* recorder;  // allocates and frees in this thread's stead, if set
   std::uint32_t own_room;
   std::uint32_t own_unused;  // first of a list; 0 is no entry

@@ -118,8 +118,7 @@ bool take_orphan(const mpmc_words& words, std::uint64_t position, std::uint32_t 
   const auto intent = shared(words.queue.slots[myself].intent);
   // An intent of our own for a message that is still held: our last one's is freed, so it is not ours.
   // Relaxed: only we write it.
-  const bool inherited =
-      intent.load(std::memory_order_relaxed) == (intends_to_receive | position);
+  const bool inherited = intent.load(std::memory_order_relaxed) == (intends_to_receive | position);
   std::uint64_t word = orphaned_word(words, position, myself, inherited);
   const auto sequence = words.sequence(position);
   if (word != 0) {

@@ -138,8 +138,8 @@ concept parking_slot_contract = requires(Slot& slot, const Mapping& place, std::
 
 template <class Bell>
 concept doorbell_contract =
-    movable_handle<Bell> && requires(Bell& bell, const Bell& constant, const object_id& of,
-                                     std::uint32_t number) {
+    movable_handle<Bell> &&
+    requires(Bell& bell, const Bell& constant, const object_id& of, std::uint32_t number) {
       { Bell::make(of, number) } -> std::same_as<Bell>;
       { Bell::ring(of, number) } noexcept -> std::same_as<void>;
       { constant.native_handle() } noexcept -> std::same_as<typename Bell::native_handle_type>;

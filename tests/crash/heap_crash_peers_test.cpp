@@ -175,19 +175,21 @@ struct CrashHeapPeers : CrashHeap {
     const std::uint64_t salt = frames.peer().random(64);
     auto victim = frames.start(1, body, 3);
     const std::size_t begin = frames.instructions;
-    frames.step(*victim, {.who = 1,
-                          .every = how.every,
-                          .until = [&] { return frames.instructions - begin > how.most; },
-                          .at_stop = [&](std::uint64_t address) {
-                            if (how.there(address) && frames.peer().random(how.there_one_in) == 0)
-                              return how.then();
-                            if (how.one_in == 0) return;
-                            const bool fresh = !acted.contains(address) &&
-                                               (test::prove_in_full() || address % 64 == salt);
-                            if (!fresh && frames.peer().random(how.one_in) != 0) return;
-                            acted.insert(address);
-                            others.something();
-                          }});
+    frames.step(*victim,
+                {.who = 1,
+                 .every = how.every,
+                 .until = [&] { return frames.instructions - begin > how.most; },
+                 .at_stop =
+                     [&](std::uint64_t address) {
+                       if (how.there(address) && frames.peer().random(how.there_one_in) == 0)
+                         return how.then();
+                       if (how.one_in == 0) return;
+                       const bool fresh = !acted.contains(address) &&
+                                          (test::prove_in_full() || address % 64 == salt);
+                       if (!fresh && frames.peer().random(how.one_in) != 0) return;
+                       acted.insert(address);
+                       others.something();
+                     }});
     victim.reset();
     others.end();
     EXPECT_TRUE(frames.settle(1));

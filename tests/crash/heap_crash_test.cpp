@@ -59,11 +59,11 @@ TEST_F(CrashHeap, OneProcessKilledAfterEveryInstruction) {
   victim.reset();
   EXPECT_TRUE(frames.settle(1));
   say("one process", frames);
-  expect_stops_in(frames, {"take_run",      "carve",      "put_run",           "grow",
-                           "resize_run",    "trim_runs",  "merge",             "pick",
-                           "make_slab",     "disown",     "dissolve",          "sweep",
-                           "enter",         "own",        "allocate_linked",   "free_linked",
-                           "close_cache",   "free_large", "free_elsewhere",    "free_slowly",
+  expect_stops_in(frames, {"take_run",      "carve",       "put_run",         "grow",
+                           "resize_run",    "trim_runs",   "merge",           "pick",
+                           "make_slab",     "disown",      "dissolve",        "sweep",
+                           "enter",         "own",         "allocate_linked", "free_linked",
+                           "close_cache",   "free_large",  "free_elsewhere",  "free_slowly",
                            "heap_allocate", "put_pending", "heap_deallocate"});
 }
 

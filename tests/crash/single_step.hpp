@@ -27,9 +27,9 @@ namespace crash {
 
 struct scene {
   std::string name;
-  std::function<void()> prepare;                // before each round
-  std::function<void()> operation;              // in the victim
-  std::function<void()> before = [] {};         // in the victim, ahead of it and not stepped through
+  std::function<void()> prepare;         // before each round
+  std::function<void()> operation;       // in the victim
+  std::function<void()> before = [] {};  // in the victim, ahead of it and not stepped through
   std::function<void()> while_stopped = [] {};  // the victim is stopped somewhere in it
   std::function<void(bool finished)> check;     // the victim is dead; had it finished?
   // Shared bytes the operation may change; looked up each round. Empty: it changes none, only

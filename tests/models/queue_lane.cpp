@@ -209,7 +209,8 @@ struct lane : rl::test_suite<lane, 3> {
         if (receive(r, 1)) continue;
         if (!at_the_end(r)) continue;
         for (int m = 1; m <= messages; ++m)
-          if (sent[m]) require(delivered[m] != 0, "the end was told before a message that was sent");
+          if (sent[m])
+            require(delivered[m] != 0, "the end was told before a message that was sent");
         ended = true;
         return;
       }
@@ -249,4 +250,6 @@ const mutation mutations[] = {
 
 }  // namespace
 
-int main(int argc, char** argv) { return run_model<lane>(argc, argv, mutations); }
+int main(int argc, char** argv) {
+  return run_model<lane>(argc, argv, mutations);
+}

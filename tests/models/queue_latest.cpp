@@ -28,8 +28,12 @@ struct rules {
   order follow = acquire;
 } protocol;
 
-void release_fence() { rl::ctx().atomic_thread_fence_release(); }
-void acquire_fence() { rl::ctx().atomic_thread_fence_acquire(); }
+void release_fence() {
+  rl::ctx().atomic_thread_fence_release();
+}
+void acquire_fence() {
+  rl::ctx().atomic_thread_fence_acquire();
+}
 
 struct newest : rl::test_suite<newest, 3> {
   word next, current, lives, cell[cells], value[cells][2];
@@ -146,4 +150,6 @@ const mutation mutations[] = {
 
 }  // namespace
 
-int main(int argc, char** argv) { return run_model<newest>(argc, argv, mutations); }
+int main(int argc, char** argv) {
+  return run_model<newest>(argc, argv, mutations);
+}

@@ -218,7 +218,8 @@ struct ringing : rl::test_suite<ringing, 3> {
   }
   int repair(unsigned me) {
     const std::uint64_t h = head.load(acquire);
-    if (tail.load(protocol.repair_tail) > h && sequence[h % capacity].load(acquire) == h) mend_send(h);
+    if (tail.load(protocol.repair_tail) > h && sequence[h % capacity].load(acquire) == h)
+      mend_send(h);
     for (unsigned i = 0; i < 3; ++i) {
       if (i == me) continue;
       const std::uint64_t wanted = intent[i].load(acquire);
@@ -350,4 +351,6 @@ const mutation mutations[] = {
 
 }  // namespace
 
-int main(int argc, char** argv) { return run_model<ringing>(argc, argv, mutations); }
+int main(int argc, char** argv) {
+  return run_model<ringing>(argc, argv, mutations);
+}
