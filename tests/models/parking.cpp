@@ -21,7 +21,6 @@ struct rules {
   bool f_exchanges = true;         // notifier that sees F exchanges
   bool looks_again = true;         // after a mark was taken off
   bool wakes_all_found = true;     // at the second look
-  bool puts_back = false;          // instead: marks them again, and chooses one
   bool ticket_first = true;
   bool looks_whether_chosen = true;
   bool marks_again = true;  // before each sleep
@@ -133,10 +132,6 @@ struct parking : rl::test_suite<parking, 4> {
         if ((seen & mark) == 0 || look_under(mark, found)) continue;
         marks.fetch_and(~mark, acq_rel);
         if (!protocol.looks_again) continue;
-        if (protocol.puts_back) {
-          if (look_under(mark, found)) marks.fetch_or(mark, acq_rel);
-          continue;
-        }
         for (unsigned i = 0; i < 2; ++i) {
           std::uint64_t expected = point;
           if (bit(i) != mark || seat[i].load(acquire) != point ||
@@ -205,8 +200,6 @@ const mutation mutations[] = {
     {"no second look after a mark was taken off", [] { protocol.looks_again = false; }},
     {"only one of those found at the second look is woken",
      [] { protocol.wakes_all_found = false; }},
-    {"those found at the second look are marked again (once so written)",
-     [] { protocol.puts_back = true; }},
     {"the ticket is taken after the mark, and no look whether chosen",
      [] { protocol.ticket_first = protocol.looks_whether_chosen = false; }},
     {"who sleeps again does not mark again", [] { protocol.marks_again = false; }},
