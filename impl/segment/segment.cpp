@@ -66,7 +66,8 @@ void segment::refuse_existing(std::string_view name) const {
 }
 
 void* segment::find_object(std::string_view name, const type_facts& type) const {
-  if (state_->read_only()) (void)state_->place.adopt(state_->place.capacity());
+  // What others added: nothing to do where one mapping grows by itself.
+  (void)state_->place.adopt(state_->place.capacity());
   object_record found;
   if (!state_->names.read(name, found)) return nullptr;
   return state_->names.object_of(found, type);
@@ -96,7 +97,8 @@ object_unmaking segment::unmake_object(std::string_view name, const type_facts& 
 }
 
 void segment::visit_objects(void (*f)(void*, const object_info&), void* context) const {
-  if (state_->read_only()) (void)state_->place.adopt(state_->place.capacity());
+  // What others added: nothing to do where one mapping grows by itself.
+  (void)state_->place.adopt(state_->place.capacity());
   object_record found;
   const std::uint64_t n = state_->names.slots();
   for (std::uint64_t i = 0; i < n; ++i) {
