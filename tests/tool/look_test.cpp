@@ -193,7 +193,7 @@ TEST(ToolShow, ALocksOwnerIsSeenAliveAndDead) {
 
 TEST(ToolShow, TheHeapIsSeenAsItsOwnersSeeIt) {
   const std::string name = test::unique_name();
-  const auto mine = ipcpp::segment::create(name, {.max_size = 16 << 20});
+  const auto mine = ipcpp::segment::create(name, {.max_size = 256 << 20});
   std::vector<void*> blocks;
   for (std::size_t i = 0; i < 3000; ++i) blocks.push_back(mine.heap().allocate(i * 7 % 70'000));
   for (std::size_t i = 0; i < blocks.size(); i += 3) mine.heap().deallocate(blocks[i]);

@@ -34,7 +34,7 @@ std::string all_of(const std::vector<std::string>& lines) {
 
 TEST(SegmentPicture, ASoundSegmentHasNoFaults) {
   const std::string name = test::unique_name();
-  auto mine = segment::create(name, {.max_size = 4 << 20});
+  auto mine = segment::create(name, {.max_size = 64 << 20});
   std::vector<void*> blocks;
   for (std::size_t i = 0; i < 2000; ++i) blocks.push_back(mine.heap().allocate(i * 37 % 9000));
   for (std::size_t i = 0; i < blocks.size(); i += 2) mine.heap().deallocate(blocks[i]);
