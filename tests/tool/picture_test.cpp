@@ -54,7 +54,7 @@ TEST(SegmentPicture, ASoundSegmentHasNoFaults) {
 
 TEST(SegmentPicture, EveryBlockIsFoundWhereItIs) {
   const std::string name = test::unique_name();
-  auto mine = segment::create(name, {.max_size = 4 << 20});
+  auto mine = segment::create(name, {.max_size = 64 << 20});
   std::vector<std::byte*> blocks;
   for (std::size_t i = 0; i < 500; ++i)
     blocks.push_back(static_cast<std::byte*>(mine.heap().allocate(i * 131 % 60'000 + 1)));
