@@ -32,8 +32,6 @@ constinit detail::fork_safe_lock entering;
 
 }  // namespace
 
-constinit std::atomic<std::uint64_t> detail::map_epoch{1};
-
 address_map& address_map::of_this_process() noexcept {
   static address_map only;
   return only;
@@ -70,9 +68,7 @@ void address_map::remove(const void* begin) noexcept {
     if (begin != nullptr && entries[i].begin.load(std::memory_order_relaxed) ==
                                 reinterpret_cast<std::uintptr_t>(begin)) {
       entries[i].begin.store(0, std::memory_order_release);
-      // Every thread looks again before it uses a seat it has somewhere. Relaxed: a range is not
-      // removed while it is in use, so whoever uses the address again was told so by somebody.
-      detail::map_epoch.fetch_add(1, std::memory_order_relaxed);
+      // Every thread looks again before it uses what it found here before (a seat, a map).
       removals_.fetch_add(1, std::memory_order_release);  // pairs with removals
     }
 }

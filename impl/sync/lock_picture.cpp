@@ -9,6 +9,7 @@ module ipcpp.sync;
 
 import ipcpp.platform;
 import :lock_picture;
+import :lock_word;
 import :mutex;
 import :participants;
 import :participants_picture;
@@ -19,29 +20,16 @@ namespace ipcpp {
 
 using namespace detail;
 
-namespace {
-
-// The flags of a lock's owner word, as :mutex draws them.
-constexpr std::uint64_t broken = 1;
-constexpr std::uint64_t handed = 2;
-constexpr std::uint64_t gate = 4;
-constexpr std::uint64_t all_flags = 0xffff;
-// Of the waiting points in a lock.
-constexpr std::uint64_t waiters_offset = 8;
-constexpr std::uint64_t last_out_offset = 24;  // shared_mutex
-
-}  // namespace
-
 lock_picture look_at_lock(const platform::object_image& image, const participants_picture& who,
                           std::uint64_t at) {
   lock_picture seen;
   const auto word = image.get<std::uint64_t>(at);
   if (!word) return seen;
-  seen.owner_died = (*word & broken) != 0;
-  seen.handed = (*word & handed) != 0;
-  seen.at_the_gate = (*word & gate) != 0;
-  seen.held = (*word & ~all_flags) != 0;
-  const handle_id owner = unpack_seat_id(*word & ~all_flags);
+  seen.owner_died = (*word & broken_flag) != 0;
+  seen.handed = (*word & handed_flag) != 0;
+  seen.at_the_gate = (*word & gate_flag) != 0;
+  seen.held = owner_in(*word) != 0;
+  const handle_id owner = unpack_seat_id(owner_in(*word));
   // Points are counted from the table's process slots (seats: roster). A lock held shared goes by the
   // point where a writer waits for the last reader.
   const auto means = [&](std::uint64_t point, std::uint64_t offset) {

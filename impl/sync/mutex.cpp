@@ -26,6 +26,7 @@ module;
 module ipcpp.sync;
 
 import ipcpp.platform;
+import :lock_word;
 import :mutex;
 import :participants;
 import :recursive_mutex;
@@ -39,20 +40,12 @@ using namespace detail;
 
 namespace {
 
-constexpr std::uint64_t broken_flag = 1;
-constexpr std::uint64_t handed_flag = 2;
-constexpr std::uint64_t gate_flag = 4;
-constexpr std::uint64_t flags = 0xffff;
-
 // After this the oldest waiter is handed the lock. Shorter, and every turn of a busy machine, where
 // sleepers wait for a processor, becomes a switch of processes.
 constexpr std::chrono::milliseconds longest_overtaking{10};
 
 constexpr std::chrono::milliseconds patience{1};  // before it is asked who died
 
-[[nodiscard]] std::uint64_t owner_in(std::uint64_t word) noexcept {
-  return word & ~flags;
-}
 
 enum class attempt : std::uint8_t { locked, owner_died, busy };
 

@@ -137,7 +137,7 @@ seat& take_seat(const void* address) {
   const participant_id process = who.owner_of(handle);
   s.process = pack_seat_id({process.slot, process.generation});
   s.serial = found.serial;
-  s.epoch = map_epoch.load(std::memory_order_relaxed);
+  s.removals = address_map::removals();
   s.begin = found.begin;
   s.bytes = found.bytes;
   recent_seat = &s;
@@ -152,12 +152,12 @@ constinit std::atomic<bool> notifies_without_fence{false};
 seat* find_seat(const void* address) noexcept {
   if (seat* const s = recent_seat_at(address); s != nullptr) return s;
   // Before the look: a range that goes afterwards makes us look again.
-  const std::uint64_t epoch = map_epoch.load(std::memory_order_relaxed);
+  const std::uint64_t removals = address_map::removals();
   const address_map::range found = address_map::of_this_process().range_of(address);
   if (found.owner == nullptr || found.owner->who == nullptr) return sits_privately();
   seat* const s = sits_already(found.serial);
   if (s == nullptr) return nullptr;
-  s->epoch = epoch;
+  s->removals = removals;
   recent_seat = s;
   return s;
 }

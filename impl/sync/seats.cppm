@@ -88,7 +88,7 @@ struct seat {
   // What the fast paths look at. In a forked child all of it is zero.
   std::uintptr_t begin;
   std::size_t bytes;  // 0: no seat here
-  std::uint64_t epoch;
+  std::uint64_t removals;
   std::uint64_t id;
 
   std::uint64_t process;  // this one, as an id
@@ -106,9 +106,6 @@ struct seat {
   platform::park_outcome park(std::uint32_t ticket, platform::steady_time deadline) noexcept;
 };
 
-// Raised when a range leaves the address map: seats found before it must be looked up again.
-extern constinit std::atomic<std::uint64_t> map_epoch;
-
 // The seat this thread used last, or one that covers nothing; never null.
 extern thread_local constinit seat* recent_seat;
 
@@ -116,7 +113,7 @@ extern thread_local constinit seat* recent_seat;
 [[nodiscard]] inline seat* recent_seat_at(const void* address) noexcept {
   seat* const s = recent_seat;
   const bool here = reinterpret_cast<std::uintptr_t>(address) - s->begin < s->bytes &&
-                    s->epoch == map_epoch.load(std::memory_order_relaxed);  // see remove()
+                    s->removals == address_map::removals();  // else look it up again
   return here ? s : nullptr;
 }
 

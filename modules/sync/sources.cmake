@@ -18,7 +18,8 @@ set(sync_interfaces
   modules/sync/synchronized.cppm)
 set(sync_internal
   impl/sync/participant_table.cppm
-  impl/sync/seats.cppm)
+  impl/sync/seats.cppm
+  impl/sync/lock_word.cppm)
 set(sync_bodies
   impl/sync/participants.cpp
   impl/sync/participants_picture.cpp

@@ -73,6 +73,20 @@ class victim {
   }
 
 #if defined(__x86_64__)
+  // To the next arrival at the instruction at `address`; one that the victim stands at does not
+  // count. false: the operation is over.
+  bool next_arrival(std::uint64_t address) {
+    while (this->address() == address)
+      if (!step()) return false;
+    watch(address, 1);
+    if (::ptrace(PTRACE_CONT, pid_, nullptr, nullptr) != 0)
+      throw std::runtime_error("PTRACE_CONT");
+    wait_for_stop();
+    if (last_signal_ == SIGSTOP) return false;
+    watch(0, 0);
+    return true;
+  }
+
   std::uint64_t address() const {
     return static_cast<std::uint64_t>(
         ::ptrace(PTRACE_PEEKUSER, pid_, offsetof(user_regs_struct, rip), nullptr));
@@ -100,6 +114,17 @@ class victim {
     }
     last_signal_ = WSTOPSIG(status);
   }
+
+#if defined(__x86_64__)
+  // The processor's first breakpoint register; 7 is the one that turns it on.
+  void watch(std::uint64_t address, std::uint64_t on) {
+    const auto set = [&](std::size_t which, std::uint64_t to) {
+      return ::ptrace(PTRACE_POKEUSER, pid_, offsetof(user, u_debugreg) + which * sizeof to, to) == 0;
+    };
+    if (!set(7, 0) || (on != 0 && (!set(0, address) || !set(7, on))))
+      throw std::runtime_error("no hardware breakpoints here");
+  }
+#endif
 
   pid_t pid_ = -1;
   int last_signal_ = 0;
@@ -142,30 +167,62 @@ std::string why_not() {
 
 namespace {
 
+// The cheapest way to each place of a walk, from its last system call. A breakpoint costs about two
+// steps a visit. Repeated string instructions stop a walk at each round but are arrived at once.
+class way {
+ public:
+  void after_system_call() {
+    arrivals_.clear();
+    best_ = {best_.system_calls + 1, 0, 0, 0};
+    cost_ = 0;
+    last_ = 0;
+  }
+  void after_step(std::uint64_t address) {
+    ++best_.steps;
+    ++cost_;
+    if (address == last_) return;
+    last_ = address;
+    const std::size_t visits = ++arrivals_[address];
+    if (2 * visits >= cost_) return;
+    best_ = {best_.system_calls, address, visits, 0};
+    cost_ = 2 * visits;
+  }
+  const place_to_die& here() const { return best_; }
+
+ private:
+  place_to_die best_;
+  std::size_t cost_ = 0;  // in steps
+  std::uint64_t last_ = 0;
+  std::unordered_map<std::uint64_t, std::size_t> arrivals_;
+};
+
 // Walks through the whole operation once, instruction by instruction, and notes where to kill.
 std::vector<place_to_die> scout(const scene& played, bool everywhere, report& result) {
   played.prepare();
   const std::span<const std::byte> watched =
       played.watched ? played.watched() : std::span<const std::byte>();
   std::vector<std::byte> seen(watched.begin(), watched.end());
-  std::vector<place_to_die> places{{0, 0}};
+  std::vector<place_to_die> places{{}};
   std::unordered_map<std::uint64_t, bool> addresses;  // and whether a system call stands there
   victim walker(played);
-  place_to_die here{0, 0};
+  way so_far;
+  std::uint64_t at = walker.address();
   for (;;) {
-    const std::uint64_t at = walker.address();
     auto known = addresses.find(at);
     if (known == addresses.end()) known = addresses.emplace(at, walker.is_system_call(at)).first;
     if (!walker.step()) break;
     ++result.instructions;
-    here = known->second ? place_to_die{here.system_calls + 1, 0}
-                         : place_to_die{here.system_calls, here.instructions + 1};
+    at = walker.address();
+    if (known->second)
+      so_far.after_system_call();
+    else
+      so_far.after_step(at);
     const bool changed = std::memcmp(seen.data(), watched.data(), watched.size()) != 0;
     if (changed) seen.assign(watched.begin(), watched.end());
     if (known->second || changed) ++result.events;
-    if (everywhere || known->second || changed) places.push_back(here);
+    if (everywhere || known->second || changed) places.push_back(so_far.here());
   }
-  places.push_back({~std::size_t{0}, 0});  // after the end
+  places.push_back({.system_calls = ~std::size_t{0}});  // after the end
   result.addresses = addresses.size();
   played.while_stopped();
   walker.kill();
@@ -177,7 +234,9 @@ std::vector<place_to_die> scout(const scene& played, bool everywhere, report& re
 bool reach(victim& dying, const place_to_die& place) {
   for (std::size_t n = 0; n < place.system_calls; ++n)
     if (!dying.next_system_call()) return true;
-  for (std::size_t n = 0; n < place.instructions; ++n)
+  for (std::size_t n = 0; n < place.arrivals; ++n)
+    if (!dying.next_arrival(place.address)) return true;
+  for (std::size_t n = 0; n < place.steps; ++n)
     if (!dying.step()) return true;
   return false;
 }
@@ -238,7 +297,9 @@ report kill_everywhere(const scene& played) {
     played.check(finished);
     if (testing::Test::HasFailure()) {
       ADD_FAILURE() << played.name << ": first failure after " << place.system_calls
-                    << " system calls and " << place.instructions << " instructions";
+                    << " system calls, " << place.arrivals << " arrivals at "
+                    << reinterpret_cast<const void*>(place.address) << " and " << place.steps
+                    << " steps";
       break;
     }
   }

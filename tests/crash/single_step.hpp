@@ -10,7 +10,8 @@
 //   with IPCPP_PROVE=full    after each single instruction
 //
 // and in both cases before the first instruction and after the last. A first walk finds the places;
-// each victim then runs from system call to system call and is stepped from the last one only.
+// each victim then runs to its place: from system call to system call, then from one visit of an
+// instruction to the next by a hardware breakpoint, and by steps for the rest.
 //
 // At every stop while_stopped() runs too, with the victim stopped and alive. The report says how
 // many instructions the operation has, how many of their addresses were stops, and how many kills
@@ -18,6 +19,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -50,10 +52,13 @@ struct report {
 // "" where it can be done, else the reason why not (no ptrace, sanitizers, another processor).
 std::string why_not();
 
-// One place in an operation: after so many system calls, then so many instructions.
+// One place in an operation: after so many system calls, at the so many-th arrival (from 1) at the
+// instruction at `address`, and so many steps further. No arrivals: steps from the system call on.
 struct place_to_die {
-  std::size_t system_calls;
-  std::size_t instructions;
+  std::size_t system_calls = 0;
+  std::uint64_t address = 0;
+  std::size_t arrivals = 0;
+  std::size_t steps = 0;
 };
 // Where kill_everywhere would kill. Plays the scene once.
 std::vector<place_to_die> places_of(const scene& played);

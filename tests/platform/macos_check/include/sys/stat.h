@@ -2,6 +2,7 @@
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 struct stat {
   int32_t st_dev;
@@ -10,8 +11,11 @@ struct stat {
   uint64_t st_ino;
   uid_t st_uid;
   gid_t st_gid;
+  struct timespec st_mtimespec;
   off_t st_size;
+  int64_t st_blocks;
 };
+#define st_mtime st_mtimespec.tv_sec
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_ISREG(mode) (((mode) & S_IFMT) == S_IFREG)
