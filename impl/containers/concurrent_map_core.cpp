@@ -180,8 +180,8 @@ void map_core::make_ready(std::uint64_t bucket, std::uint64_t levels) noexcept {
   shared_word(entry).store(rest | link_ready, std::memory_order_release);  // pairs with entry_for
 }
 
-std::uint64_t& map_core::locked_entry_for(std::uint64_t key) noexcept {
-  const std::uint64_t n = levels();
+std::uint64_t& map_core::locked_entry_for(const map_thread& t, std::uint64_t key) noexcept {
+  const std::uint64_t n = levels(t);
   const std::uint64_t bucket = key >> (64 - n);
   make_ready(bucket, n);
   return bucket_of(bucket, n);
@@ -190,6 +190,7 @@ std::uint64_t& map_core::locked_entry_for(std::uint64_t key) noexcept {
 void map_core::grow(map_thread& t) noexcept {
   if (!take_at_once(growth_lock_, t)) return;
   const taken held(growth_lock_);
+  t.catch_up();  // with the block that a dead grower may have left
   const std::uint64_t level = levels() + 1;
   if (level <= most_levels) {
     const std::size_t bytes = std::size_t{8} << (level - 1);
@@ -206,7 +207,9 @@ void map_core::grow(map_thread& t) noexcept {
 // ---- lists ----
 
 void map_core::lock(map_thread& t, std::uint64_t stripe) noexcept {
-  if (take(stripes_[stripe].lock, t)) [[unlikely]]
+  const bool from_the_dead = take(stripes_[stripe].lock, t);
+  t.catch_up();
+  if (from_the_dead) [[unlikely]]
     repair(t, stripe);
 }
 
@@ -292,7 +295,7 @@ bool map_core::order_readers(map_thread& t) noexcept {
   // Whoever begins to read from now on fences by himself, and says so.
   shared_word(fences_needed_).store(1, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {
+  for (std::uint64_t i = 0, n = record_count(t); i < n; ++i) {
     map_record& r = record_at(i);
     if (&r == t.record || shared_word(r.use).load(std::memory_order_acquire) == 0) continue;
     if (shared_word(r.self_fencing).load(std::memory_order_seq_cst) == 0 &&
@@ -321,7 +324,7 @@ bool map_core::reclaim(map_thread& t, std::uint64_t stripe, destroy_function des
   constexpr std::size_t most = 64;
   interval reading[most];
   std::size_t readers = 0;
-  for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {
+  for (std::uint64_t i = 0, n = record_count(t); i < n; ++i) {
     map_record& r = record_at(i);
     // Acquire: pairs with the end of a reading, and with `upper` before `lower`.
     const std::uint64_t lower = shared_word(r.lower).load(std::memory_order_seq_cst);
@@ -426,7 +429,7 @@ void map_core::repair(map_thread& t, std::uint64_t stripe) noexcept {
     if (!in_list(s, node) && s.limbo != node) put_into_limbo(s, node);
     shared_word(s.victim).store(0, std::memory_order_release);
   }
-  for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {
+  for (std::uint64_t i = 0, n = record_count(t); i < n; ++i) {
     map_record& r = record_at(i);
     // The tag before the owner: a tag of the record's next owner is not taken for the dead one's.
     if (shared_word(r.tag).load(std::memory_order_acquire) != 0 &&
@@ -448,10 +451,11 @@ void map_core::repair(map_thread& t, std::uint64_t stripe) noexcept {
 
 // ---- records ----
 
-std::uint64_t map_core::record_count() noexcept {
+std::uint64_t map_core::record_count(const map_thread& t) noexcept {
   // Acquire: pairs with take_record; the chunks are zeroed.
-  return ((std::uint64_t{1} << shared_word(record_chunks_).load(std::memory_order_acquire)) - 1) *
-         first_chunk;
+  const std::uint64_t chunks = shared_word(record_chunks_).load(std::memory_order_acquire);
+  t.catch_up();
+  return ((std::uint64_t{1} << chunks) - 1) * first_chunk;
 }
 
 map_record& map_core::record_at(std::uint64_t i) noexcept {
@@ -462,7 +466,7 @@ map_record& map_core::record_at(std::uint64_t i) noexcept {
 
 std::size_t map_core::bury_locked(map_thread& t) noexcept {
   std::size_t buried = 0;
-  for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {
+  for (std::uint64_t i = 0, n = record_count(t); i < n; ++i) {
     map_record& r = record_at(i);
     if (shared_word(r.use).load(std::memory_order_acquire) == 0 ||
         !is_dead(t, shared_word(r.owner).load(std::memory_order_relaxed)))
@@ -490,9 +494,10 @@ std::size_t map_core::bury(map_thread& t) noexcept {
 void map_core::take_record(map_thread& t) {
   take(record_lock_, t);
   const taken held(record_lock_);
+  t.catch_up();
   bury_locked(t);
   for (;;) {
-    for (std::uint64_t i = 0, n = record_count(); i < n; ++i) {
+    for (std::uint64_t i = 0, n = record_count(t); i < n; ++i) {
       map_record& r = record_at(i);
       if (shared_word(r.use).load(std::memory_order_acquire) != 0) continue;
       shared_word(r.owner).store(t.me, std::memory_order_release);

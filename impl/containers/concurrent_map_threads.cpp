@@ -79,13 +79,14 @@ struct map_threads {
     if (t.map == nullptr) return false;
     const std::uint64_t removals = address_map::removals();
     if (t.removals != removals) {
-      const mapped_place* const place = address_map::of_this_process().find(t.map);
+      mapped_place* const place = address_map::of_this_process().find(t.map);
       if (place == nullptr || place->who == nullptr || !place->who->joined()) return false;
       // Another heap may lie there by now, with fewer pages.
       if (!heap_contains(t.heap, t.map) || t.map->id_ != t.id ||
           as_holder(place->who->self()) != t.me)
         return false;
       t.who = place->who;
+      t.grows_by_mappings = place->catch_up != nullptr ? place : nullptr;
       t.removals = removals;
     }
     return t.map->id_ == t.id &&
@@ -114,7 +115,7 @@ struct map_threads {
     for (page* p = first; p != nullptr; p = p->next)
       for (map_thread& t : p->threads)
         if (t.map == &map && is_current(t)) return place_of(&map) = &t, t;
-    const mapped_place* const place = address_map::of_this_process().find(&map);
+    mapped_place* const place = address_map::of_this_process().find(&map);
     if (place == nullptr || place->who == nullptr)
       throw error(errc::not_a_participant, "concurrent_map", "a map in a segment that is open here",
                   "an address that is in none", "keep the segment object open meanwhile");
@@ -123,6 +124,7 @@ struct map_threads {
     made.id = map.id_;
     made.removals = address_map::removals();
     made.who = place->who;
+    made.grows_by_mappings = place->catch_up != nullptr ? place : nullptr;
     made.me = as_holder(place->who->self());
     made.heap = map.heap();
     // A cache of the heap, so that nothing that has to be done under a lock can fail for want of one.

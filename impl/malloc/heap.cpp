@@ -131,12 +131,19 @@ void make_anchor(heap_state& s, participant_limits limits, bool publish) {
   }
 }
 
+void catch_up(mapped_place& place) noexcept {
+  (void)end_page(static_cast<heap_state&>(place));
+}
+
 void take_part(heap_state& s) {
   s.members->set_repair(repair, &s);
   s.heavy_fences = platform::enrol_in_heavy_fence();
   if (!s.heavy_fences) demand_fences(s);
   (void)s.members->self();
   s.who = s.members.get();
+  // All of the capacity accessible here means that one mapping covers whatever will be added.
+  if (s.source.adopt != nullptr && !s.source.adopt(s.source.object, s.source.capacity))
+    s.catch_up = catch_up;
   if (!address_map::of_this_process().enter(s.header, s.header->capacity_bytes, &s))
     throw error(errc::limit_reached, describe(s.source), "room in this process's address map",
                 "an overlapping heap, or 1024 others", "");

@@ -41,6 +41,8 @@ bool address_map::enter(const void* begin, std::size_t bytes, mapped_place* owne
   const auto first = reinterpret_cast<std::uintptr_t>(begin);
   if (begin == nullptr || bytes == 0 || first + bytes < first) return false;
   const detail::fork_safe_guard guard(entering);
+  if (owner != nullptr && owner->catch_up != nullptr)
+    some_grow_by_mappings_.store(true, std::memory_order_relaxed);
   entry* place = nullptr;
   const std::size_t n = used.load(std::memory_order_relaxed);  // changed under the lock only
   for (std::size_t i = 0; i < n; ++i) {
@@ -94,6 +96,11 @@ address_map::range address_map::range_of(const void* address) const noexcept {
               e.serial.load(std::memory_order_relaxed)};
   }
   return {};
+}
+
+void address_map::catch_up(const void* address) const noexcept {
+  mapped_place* const place = find(address);
+  if (place != nullptr && place->catch_up != nullptr) place->catch_up(*place);
 }
 
 mapped_place* address_map::find(const void* address) const noexcept {

@@ -106,9 +106,12 @@ std::uint64_t detail::arrive_at(barrier_core& of, std::uint64_t* members, bool d
 
 bool detail::wait_at(barrier_core& of, std::uint64_t* members, std::uint64_t phase,
                      platform::steady_time deadline) {
-  const roster in = seat_at(&of).in;
+  const seat& me = seat_at(&of);
+  const roster in = me.in;
   const auto over = [&] {
-    return std::atomic_ref(of.phase).load(std::memory_order_acquire) != phase;
+    const bool passed = std::atomic_ref(of.phase).load(std::memory_order_acquire) != phase;
+    if (passed) me.catch_up();
+    return passed;
   };
   return wait(of.waiters, deadline, over, [&] {
     drop_the_gone(of, members, in);

@@ -46,11 +46,11 @@ constexpr std::chrono::milliseconds longest_overtaking{10};
 
 constexpr std::chrono::milliseconds patience{1};  // before it is asked who died
 
-
 enum class attempt : std::uint8_t { locked, owner_died, busy };
 
-[[nodiscard]] attempt try_take(std::atomic_ref<std::uint64_t> word, std::uint64_t id,
+[[nodiscard]] attempt try_take(std::atomic_ref<std::uint64_t> word, const seat& me,
                                const lock_request& how) noexcept {
+  const std::uint64_t id = me.id;
   std::uint64_t seen = word.load(std::memory_order_relaxed);  // the exchange decides
   for (;;) {
     const bool handed_to_me = seen == (id | handed_flag);
@@ -60,8 +60,10 @@ enum class attempt : std::uint8_t { locked, owner_died, busy };
     // consistent: a writer's comes before its look at the readers (:shared_mutex).
     if (word.compare_exchange_weak(seen,
                                    id | (seen & broken_flag) | (how.at_the_gate ? gate_flag : 0),
-                                   std::memory_order_seq_cst, std::memory_order_relaxed))
+                                   std::memory_order_seq_cst, std::memory_order_relaxed)) {
+      me.catch_up();
       return attempt::locked;
+    }
   }
 }
 
@@ -79,9 +81,9 @@ enum class attempt : std::uint8_t { locked, owner_died, busy };
 robust_lock::outcome robust_lock::try_lock(const lock_request& how) {
   seat& me = seat_at(this);
   const std::atomic_ref word(owner_);
-  attempt got = try_take(word, me.id, how);
+  attempt got = try_take(word, me, how);
   // Who only ever tries has to be told as well.
-  if (got == attempt::busy && pass_over_the_gone(me, how, false)) got = try_take(word, me.id, how);
+  if (got == attempt::busy && pass_over_the_gone(me, how, false)) got = try_take(word, me, how);
   switch (got) {
     case attempt::locked:
       return outcome::locked;
@@ -119,8 +121,10 @@ robust_lock::outcome robust_lock::lock(const lock_request& how) {
     if (std::atomic_ref(owner_).compare_exchange_strong(
             free, s->id | (how.at_the_gate ? gate_flag : 0),
             std::memory_order_seq_cst,  // as in try_take
-            std::memory_order_relaxed))
+            std::memory_order_relaxed)) {
+      s->catch_up();
       return outcome::locked;
+    }
   }
   return lock_slowly(how);
 }
@@ -129,7 +133,7 @@ robust_lock::outcome robust_lock::lock_slowly(const lock_request& how) {
   seat& me = seat_at(this);
   const std::atomic_ref word(owner_);
   for (std::uint32_t look = 0;; ++look) {
-    const attempt got = try_take(word, me.id, how);
+    const attempt got = try_take(word, me, how);
     if (got == attempt::locked) return outcome::locked;
     if (got == attempt::owner_died) return outcome::owner_died;
     // Only this thread writes it so; but a hand-over that is being taken back may name it with H.
@@ -145,7 +149,7 @@ robust_lock::outcome robust_lock::lock_slowly(const lock_request& how) {
   waiting now(waiters_);
   for (;;) {
     now.arm();
-    const attempt got = try_take(word, me.id, how);
+    const attempt got = try_take(word, me, how);
     if (got == attempt::locked) {
       now.left();
       return outcome::locked;
@@ -162,7 +166,7 @@ robust_lock::outcome robust_lock::lock_slowly(const lock_request& how) {
         std::chrono::steady_clock::now() >= how.deadline) {
       const bool given = now.leave();
       // After leaving: whoever hands it over now sees that we left, whoever did is seen.
-      const attempt last = try_take(word, me.id, how);
+      const attempt last = try_take(word, me, how);
       if (last == attempt::locked) return outcome::locked;
       if (given) (void)wake(waiters_, 1);
       return last == attempt::owner_died ? outcome::owner_died : outcome::timed_out;

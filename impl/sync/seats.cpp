@@ -138,6 +138,7 @@ seat& take_seat(const void* address) {
   s.process = pack_seat_id({process.slot, process.generation});
   s.serial = found.serial;
   s.removals = address_map::removals();
+  s.grows_by_mappings = found.owner->catch_up != nullptr ? found.owner : nullptr;
   s.begin = found.begin;
   s.bytes = found.bytes;
   recent_seat = &s;

@@ -91,6 +91,8 @@ struct seat {
   std::uint64_t removals;
   std::uint64_t id;
 
+  mapped_place* grows_by_mappings;  // the place, if catching up with it is needed; else nullptr
+
   std::uint64_t process;  // this one, as an id
   std::uint64_t serial;   // of the range
   roster in;
@@ -101,6 +103,11 @@ struct seat {
 
   [[nodiscard]] platform::parking_slot& parking() noexcept {
     return *reinterpret_cast<platform::parking_slot*>(cell);
+  }
+  // What others stored before what this thread just acquired is accessible here from now on.
+  void catch_up() const noexcept {
+    if (grows_by_mappings != nullptr) [[unlikely]]
+      grows_by_mappings->catch_up(*grows_by_mappings);
   }
   [[nodiscard]] std::uint32_t ticket() noexcept;
   platform::park_outcome park(std::uint32_t ticket, platform::steady_time deadline) noexcept;

@@ -37,7 +37,10 @@ constexpr std::chrono::milliseconds patience{1};
   const std::uint64_t to = of.kind == 0 ? me.process : permits::none;
   std::size_t i = me.handle.slot % most;  // threads begin at different ones
   for (std::size_t n = 0; n < most; ++n) {
-    if (look(words[i]) == 0 && change(words[i], 0, to)) return true;
+    if (look(words[i]) == 0 && change(words[i], 0, to)) {
+      me.catch_up();
+      return true;
+    }
     if (++i == most) i = 0;
   }
   return false;

@@ -188,7 +188,10 @@ shared_mutex::outcome shared_mutex::read(platform::steady_time deadline, bool bl
                 "one more", "unlock some, or lock exclusively");
   come_in(*word);
   // Acquire, as part of it: pairs with the last writer's unlock.
-  if (std::atomic_ref(core_.word()).load(std::memory_order_seq_cst) == 0) return outcome::locked;
+  if (std::atomic_ref(core_.word()).load(std::memory_order_seq_cst) == 0) {
+    me.catch_up();
+    return outcome::locked;
+  }
   go_out(*word);
   const outcome got =
       blocks ? core_.lock({.deadline = deadline, .at_the_gate = true, .readers = &readers_})

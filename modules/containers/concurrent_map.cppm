@@ -175,7 +175,7 @@ class concurrent_map : private detail::map_core {
     {
       const std::uint64_t stripe = stripe_of(h);
       const detail::map_locking locked(core(), t, stripe);
-      const position at = seek(h, wanted);
+      const position at = seek(t, h, wanted);
       if (at.found == nullptr) return false;
       core().remove(*at.link, at.found);
       look_for_dead = core().reclaim(t, stripe, destroy, false);
@@ -319,7 +319,7 @@ class concurrent_map : private detail::map_core {
                                   const Q& key) const {
     detail::map_core& map = core();
     for (;;) {
-      const std::uint64_t levels = map.levels();
+      const std::uint64_t levels = reading.levels();
       bool exact = false;
       std::uint64_t* link = &map.entry_for(h, levels, exact);
       for (;;) {
@@ -344,9 +344,9 @@ class concurrent_map : private detail::map_core {
   }
   // Under the stripe's lock.
   template <class Q>
-  [[nodiscard]] position seek(std::uint64_t h, const Q& key) {
+  [[nodiscard]] position seek(const detail::map_thread& t, std::uint64_t h, const Q& key) {
     detail::map_core& map = core();
-    std::uint64_t* link = &map.locked_entry_for(h);
+    std::uint64_t* link = &map.locked_entry_for(t, h);
     for (;;) {
       const std::uint64_t found =
           std::atomic_ref<std::uint64_t>(*link).load(std::memory_order_relaxed);  // locked
@@ -456,7 +456,7 @@ class concurrent_map : private detail::map_core {
     const bool full = with_memory([&] {
       unfinished node(core(), t, h, key, value);
       const detail::map_locking locked(core(), t, stripe_of(h));
-      const position at = seek(h, key);
+      const position at = seek(t, h, key);
       if (at.found != nullptr) return false;
       inserted = true;
       return core().insert(t, *at.link, node.give_away());
@@ -474,7 +474,7 @@ class concurrent_map : private detail::map_core {
     const bool look_for_dead = with_memory([&] {
       unfinished node(core(), t, h, std::as_const(expected->key_), value);
       const detail::map_locking locked(core(), t, stripe_of(h));
-      const position at = seek(h, key);
+      const position at = seek(t, h, key);
       if (at.found != expected) return false;
       replaced = true;
       core().replace(t, *at.link, expected, node.give_away());
@@ -513,6 +513,7 @@ class concurrent_map : private detail::map_core {
     detail::map_core& map = core();
     try {
       recover();
+      map.this_thread().catch_up();
     } catch (...) {  // what a dead process was building is lost
     }
     for (std::uint64_t stripe = 0; stripe < detail::map_stripe_count; ++stripe) {

@@ -109,13 +109,20 @@ struct map_thread {
   std::uint64_t use;
   std::uint64_t removals;  // when the map was last known to be mapped
   participants* who;
-  std::uint64_t me;  // this process as in a lock
+  mapped_place* grows_by_mappings;  // the map's place if it has to be caught up with, else nullptr
+  std::uint64_t me;                 // this process as in a lock
   heap_header* heap;
   std::uint64_t upper;  // as announced
   std::uint64_t next_tag;
   std::uint32_t depth;  // of nested reading
   std::uint32_t self_fencing;
   std::uint32_t no_heavy_fence;
+
+  // After each load that may lead to memory which somebody else has added.
+  void catch_up() const noexcept {
+    if (grows_by_mappings != nullptr) [[unlikely]]
+      grows_by_mappings->catch_up(*grows_by_mappings);
+  }
 };
 
 class map_core {
@@ -152,6 +159,12 @@ class map_core {
   [[nodiscard]] std::uint64_t levels() noexcept {
     return shared_word(levels_).load(std::memory_order_acquire);  // pairs with grow
   }
+  // The same for who goes on to the buckets.
+  [[nodiscard]] std::uint64_t levels(const map_thread& t) noexcept {
+    const std::uint64_t n = levels();
+    t.catch_up();
+    return n;
+  }
   [[nodiscard]] std::uint64_t& head_of(std::uint64_t stripe) noexcept {
     return stripes_[stripe].head;
   }
@@ -176,7 +189,7 @@ class map_core {
   void lock(map_thread& t, std::uint64_t stripe) noexcept;
   void unlock(std::uint64_t stripe) noexcept;
   // The link from which the key's place is found by walking to the next bucket at most.
-  [[nodiscard]] std::uint64_t& locked_entry_for(std::uint64_t key) noexcept;
+  [[nodiscard]] std::uint64_t& locked_entry_for(const map_thread& t, std::uint64_t key) noexcept;
   // The thread's finished node becomes reachable at `place`. Returns whether to grow.
   bool insert(map_thread& t, std::uint64_t& place, map_node* node) noexcept;
   // The same instead of what is there.
@@ -228,7 +241,7 @@ class map_core {
   void resolve(map_thread& t, map_record& of) noexcept;
   [[nodiscard]] bool order_readers(map_thread& t) noexcept;
   [[nodiscard]] map_record& record_at(std::uint64_t i) noexcept;
-  [[nodiscard]] std::uint64_t record_count() noexcept;
+  [[nodiscard]] std::uint64_t record_count(const map_thread& t) noexcept;
   void take_record(map_thread& t);
   std::size_t bury_locked(map_thread& t) noexcept;
 
@@ -271,6 +284,7 @@ class map_reading {
       // Acquire: pairs with the stores that made the node reachable. The clock is read afterwards,
       // so it is at least the node's `born`.
       const std::uint64_t found = shared_word(link).load(std::memory_order_acquire);
+      thread_->catch_up();
       const std::uint64_t clock = shared_word(map.clock_).load(std::memory_order_relaxed);
       if (clock == covered_) [[likely]]
         return again ? found : found & ~link_removed;
@@ -283,6 +297,7 @@ class map_reading {
       }
     }
   }
+  [[nodiscard]] std::uint64_t levels() noexcept { return thread_->map->levels(*thread_); }
   // From here on anew: nothing that was reached before may be used. Does nothing within another one.
   void refresh() noexcept {
     if (thread_->depth != 1) return;

@@ -5,8 +5,9 @@
 // included. The technique is Boost.PFR's; counting with empty braces instead of a converting probe
 // keeps `char text[256]` one field.
 //
-// Limits: at most 24 fields, all public and in one class (no base with fields); each field can be
-// initialised from `{}`. An aggregate outside these limits has known = false, and whoever asks must
+// Limits: at most 24 fields, all public and in one class (no base with fields). A field that cannot be
+// initialised from `{}` (a latch, a semaphore) has a default member initialiser, and so have those
+// after it; none of these is an array. An aggregate outside these limits has known = false, and whoever asks must
 // say what that means (for `shareable`: no).
 module;
 
@@ -25,76 +26,94 @@ struct type_list {
 
 inline constexpr std::size_t max_fields = 24;
 
-// Can T be initialised from exactly n empty braces?
-template <class T, std::size_t n>
+// Stands for a value of whatever type a field has, in unevaluated places only. Not for T itself: an
+// aggregate of one field must not be taken for a copy of itself.
+template <class T>
+struct some_value {
+  template <class Field>
+    requires(!std::is_same_v<Field, T>)
+  operator Field() const noexcept;
+};
+
+// Can T be initialised from exactly n empty braces, and after them values of the types Rest?
+template <class T, std::size_t n, class... Rest>
 consteval bool accepts_braces() {
   if constexpr (n == 0) {
-    return true;
+    return requires { T{Rest{}...}; };
   } else if constexpr (n == 1) {
-    return requires { T{{}}; };
+    return requires { T{{}, Rest{}...}; };
   } else if constexpr (n == 2) {
-    return requires { T{{}, {}}; };
+    return requires { T{{}, {}, Rest{}...}; };
   } else if constexpr (n == 3) {
-    return requires { T{{}, {}, {}}; };
+    return requires { T{{}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 4) {
-    return requires { T{{}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 5) {
-    return requires { T{{}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 6) {
-    return requires { T{{}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 7) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 8) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 9) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 10) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 11) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 12) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 13) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 14) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 15) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...}; };
   } else if constexpr (n == 16) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires {
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
+    };
   } else if constexpr (n == 17) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires {
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
+    };
   } else if constexpr (n == 18) {
-    return requires { T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}; };
+    return requires {
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
+    };
   } else if constexpr (n == 19) {
     return requires {
-      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else if constexpr (n == 20) {
     return requires {
-      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else if constexpr (n == 21) {
     return requires {
-      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {},
+        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else if constexpr (n == 22) {
     return requires {
-      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {},       {},
+        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else if constexpr (n == 23) {
     return requires {
-      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {},
+        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else if constexpr (n == 24) {
     return requires {
-      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {},
-        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {},       {},
+        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else if constexpr (n == 25) {
     return requires {
       T{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {},
-        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+        {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, Rest{}...};
     };
   } else {
     return false;
@@ -102,13 +121,30 @@ consteval bool accepts_braces() {
 }
 
 template <class T, std::size_t n = max_fields + 1>
-consteval std::size_t count_fields() {
-  if constexpr (accepts_braces<T, n>()) {
+consteval std::size_t count_braces() {
+  if constexpr (n == 0) {
+    return 0;
+  } else if constexpr (accepts_braces<T, n>()) {
     return n;
   } else {
-    return count_fields<T, n - 1>();
+    return count_braces<T, n - 1>();
   }
 }
+
+// From the first field on that has no {} (its default member initialiser stands for it), fields are
+// counted by values.
+template <class T, std::size_t braces, class... Values>
+consteval std::size_t count_fields() {
+  if constexpr (braces + sizeof...(Values) > max_fields) {
+    return max_fields + 1;
+  } else if constexpr (accepts_braces<T, braces, Values..., some_value<T>>()) {
+    return count_fields<T, braces, Values..., some_value<T>>();
+  } else {
+    return braces + sizeof...(Values);
+  }
+}
+template <class T>
+inline constexpr std::size_t field_count = count_fields<T, count_braces<T>()>();
 
 template <class T, std::size_t n>
 auto list_fields([[maybe_unused]] T& object) {
@@ -248,11 +284,11 @@ struct fields_of {
 };
 
 template <class T>
-  requires(std::is_aggregate_v<T> && std::is_class_v<T> && count_fields<T>() <= max_fields &&
-           (count_fields<T>() != 0 || std::is_empty_v<T>))
+  requires(std::is_aggregate_v<T> && std::is_class_v<T> && field_count<T> <= max_fields &&
+           (field_count<T> != 0 || std::is_empty_v<T>))
 struct fields_of<T> {
   static constexpr bool known = true;
-  static constexpr std::size_t count = count_fields<T>();
+  static constexpr std::size_t count = field_count<T>;
   using types = decltype(list_fields<T, count>(std::declval<T&>()));
 };
 

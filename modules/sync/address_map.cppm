@@ -20,6 +20,10 @@ namespace ipcpp {
 // participants here.
 export struct mapped_place {
   participants* who = nullptr;
+  // Where a place grows by further mappings (macOS): makes accessible here what others have added so
+  // far. Call it after the load that may lead to something new (a lock taken, a link followed).
+  // nullptr: what others add is accessible at once.
+  void (*catch_up)(mapped_place& place) noexcept = nullptr;
 };
 
 export class address_map {
@@ -50,12 +54,21 @@ export class address_map {
   // owner is nullptr if no range holds `address`.
   [[nodiscard]] range range_of(const void* address) const noexcept;
 
+  // See mapped_place::catch_up; nothing where no place of this process needs it.
+  static void catch_up_with(const void* address) noexcept {
+    // Relaxed: set before anybody can have an address there.
+    if (some_grow_by_mappings_.load(std::memory_order_relaxed)) [[unlikely]]
+      of_this_process().catch_up(address);
+  }
+
   address_map(const address_map&) = delete;
   address_map& operator=(const address_map&) = delete;
 
  private:
   address_map() noexcept = default;
+  void catch_up(const void* address) const noexcept;
 
+  static inline constinit std::atomic<bool> some_grow_by_mappings_{false};
   static inline constinit std::atomic<std::uint64_t> removals_{0};
 };
 

@@ -15,6 +15,7 @@ module;
 export module ipcpp.sync:latch;
 
 import ipcpp.platform;
+import :address_map;
 import :mutex;
 import :waiting;
 
@@ -32,8 +33,10 @@ export class latch {
   void count_down(std::uint64_t n = 1);
   [[nodiscard]] bool try_wait() const noexcept {
     // Acquire: pairs with count_down.
-    return std::atomic_ref(const_cast<std::uint64_t&>(missing_)).load(std::memory_order_acquire) ==
-           0;
+    const bool open =
+        std::atomic_ref(const_cast<std::uint64_t&>(missing_)).load(std::memory_order_acquire) == 0;
+    if (open) address_map::catch_up_with(this);
+    return open;
   }
   // Blocks. Throws limit_reached as locks do.
   void wait() const { (void)wait_till(platform::steady_time::max()); }

@@ -15,6 +15,7 @@ module;
 export module ipcpp.sync:once;
 
 import ipcpp.platform;
+import :address_map;
 import :mutex;
 
 namespace ipcpp {
@@ -50,7 +51,7 @@ static_assert(sizeof(once_flag) == 24 && std::is_standard_layout_v<once_flag>);
 
 template <class F, class... Args>
 void call_once(once_flag& flag, F&& f, Args&&... args) {
-  if (flag.done()) return;
+  if (flag.done()) return address_map::catch_up_with(&flag);
   auto held = flag.doing_.lock_for_repair();
   held.make_consistent();  // it is done from the start, whoever died
   if (flag.done()) return;

@@ -94,5 +94,5 @@ TEST_F(CrashHeap, OneProcessKilledWhileItTakesAllThereIs) {
   EXPECT_TRUE(frames.settle(1));
   say("one process that takes all", frames);
   expect_stops_in(frames, {"harvest", "revoke", "sweep", "adopt_orphan", "repair", "recover_handle",
-                           "free_tracked", "collect_pending", "dissolve", "merge"});
+                           "free_carrying", "collect_pending", "dissolve", "merge"});
 }

@@ -55,6 +55,17 @@ struct vouched {
 struct with_vouched {
   vouched v;
 };
+// Fields that have no {}, but a default member initialiser; they cannot be copied either.
+struct with_locks {
+  char name[16];
+  ipcpp::latch filled{1};
+  ipcpp::counting_semaphore<4> permits{0};
+  std::uint32_t count = 3;
+};
+struct with_locks_and_pointer {
+  ipcpp::latch filled{1};
+  int* hidden = nullptr;
+};
 struct our_allocator {
   static constexpr bool is_ipcpp_shareable = true;
 };
@@ -123,6 +134,10 @@ TEST(Shareable, OursOursByAllocatorAndVouchedForAre) {
   static_assert(ipcpp::shareable<closed>);
 }
 
+TEST(Shareable, FieldsThatNeedTheirInitialisersAreCountedToo) {
+  EXPECT_TRUE(ipcpp::shareable<with_locks>);
+  EXPECT_FALSE(ipcpp::shareable<with_locks_and_pointer>);
+}
 TEST(Shareable, AnAggregateWithMoreFieldsThanCanBeCountedIsNot) {
   static_assert(!ipcpp::shareable<too_many>);
 }
