@@ -20,6 +20,10 @@ int check(const options& how, const std::string& name, bool exact) {
     notes.push_back(std::to_string(dead) +
                     " dead process(es), whose belongings the next who needs them takes over; "
                     "`ipcpp reclaim` does it now");
+  const auto* const holder = seen.participants.find(seen.heap.holder);
+  if (seen.heap.holder && (holder == nullptr || !holder->alive))
+    notes.emplace_back(
+        "somebody died while splitting or joining runs of pages; the next who does mends it");
   for (const auto& object : seen.objects)
     if (object.left_by_dead)
       notes.push_back(

@@ -133,7 +133,7 @@ constexpr std::size_t name_width = 24;
   return padded(mark("NAME", "name"), name_width, false) + padded("SIZE", 9, true) +
          padded(mark("MEMORY", "memory"), 11, true) + padded(mark("IN USE", "use"), 11, true) +
          padded(mark("GROWTH", "growth"), 14, true) + "  " +
-         padded(mark("PROCESSES", "processes"), 12, false) + "STATE";
+         padded(mark("PROCESSES", "processes"), 16, false) + "STATE";
 }
 
 [[nodiscard]] std::string line_of(const row& one) {
@@ -147,7 +147,7 @@ constexpr std::size_t name_width = 24;
          padded(bytes_text(one.facts.committed_bytes), 11, true) +
          padded(bytes_text(one.seen.heap.statistics.bytes_in_use), 11, true) +
          padded(rate_text(one.growth), 14, true) + "  " +
-         padded(processes_text(one.seen.participants), 12, false) + one.state.text;
+         padded(processes_text(one.seen.participants) + " ", 16, false) + one.state.text;
 }
 
 [[nodiscard]] std::string summary(const moment& now) {
@@ -170,12 +170,6 @@ constexpr std::size_t name_width = 24;
   lines.emplace_back(printable(one.name), style::strong);
   for (const std::string& fault : one.seen.faults)
     lines.emplace_back("  " + printable(fault), style::bad);
-  for (const auto& process : one.seen.participants.processes)
-    lines.emplace_back("  " + padded(process_text(process.identity), 28, false) +
-                           padded(std::string(process.alive ? process.state : "dead"), 9, false) +
-                           std::to_string(process.handles) + " handles, " +
-                           seconds_text(age_of(process.joined_ns)),
-                       process.alive ? style::plain : style::bad);
   for (const auto& object : one.seen.objects) {
     std::string text = "  " + padded(shortened(printable(object.name), 27), 28, false);
     const auto view = one.views.find(object.index);
@@ -189,6 +183,16 @@ constexpr std::size_t name_width = 24;
     }
     lines.emplace_back(std::move(text), style::accent);
   }
+  for (const bool alive : {true, false})  // a window may be too short for all of them
+    for (const auto& process : one.seen.participants.processes) {
+      if (process.alive != alive) continue;
+      lines.emplace_back("  " + padded(process_text(process.identity), 28, false) +
+                             padded(std::string(alive ? process.state : "dead"), 9, false) +
+                             std::to_string(process.handles) +
+                             (process.handles == 1 ? " handle, " : " handles, ") +
+                             seconds_text(age_of(process.joined_ns)),
+                         alive ? style::plain : style::bad);
+    }
   return lines;
 }
 
@@ -284,7 +288,12 @@ int top(const options& how, const top_options& what) {
       if (now.rows.empty()) window.put(line++, "no segments", style::faint);
       if (detailed && !now.rows.empty()) {
         ++line;
-        for (const auto& [text, as] : details(now.rows[chosen])) window.put(line++, text, as);
+        const auto lines = details(now.rows[chosen]);
+        const auto room = static_cast<std::size_t>(std::max(0, window.rows() - line));
+        const std::size_t shown = lines.size() <= room ? lines.size() : room > 0 ? room - 1 : 0;
+        for (std::size_t i = 0; i < shown; ++i) window.put(line++, lines[i].first, lines[i].second);
+        if (shown < lines.size())
+          window.put(line, "  and " + std::to_string(lines.size() - shown) + " more", style::faint);
       }
     }
     window.end();

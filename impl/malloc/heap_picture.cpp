@@ -67,12 +67,17 @@ struct painter {
   const platform::object_image& image;
   heap_picture& seen;
   std::uint32_t handles = 0;  // limit; 0: unknown
+  bool torn = false;          // the run lock's holder died: the next one mends what these words say
   std::vector<std::uint64_t> words;
   bits_reader bits;
   std::uint64_t longest_free = 0;
   std::uint64_t pages_free = 0;
   std::uint64_t pages_away = 0;
 
+  // What only the holder of the run lock changes, in several steps.
+  void fault_in_runs(std::uint64_t page, const std::string& what) {
+    if (!torn) fault(page, what);
+  }
   void fault(std::uint64_t page, const std::string& what) {
     if (seen.faults.size() < most_faults)
       seen.faults.push_back("heap page " + std::to_string(page) + ": " + what);
@@ -130,13 +135,13 @@ struct painter {
       longest_free = std::max(longest_free, run.pages);
       if (run.pages > 1 &&
           words[run.page + run.pages - 1] != run_word(page_kind::free_tail, run.pages))
-        fault(run.page, "a free run whose last page does not lead back");
+        fault_in_runs(run.page, "a free run whose last page does not lead back");
     }
     const std::uint64_t tail = is_free && run.pages > 1 ? 1 : 0;
     if (run.kind != run_kind::held)
       for (std::uint64_t i = 1; i + tail < run.pages; ++i)
         if (words[run.page + i] != 0) {
-          fault(run.page + i, "inside a run, yet not empty");
+          fault_in_runs(run.page + i, "inside a run, yet not empty");
           break;
         }
     (void)word;
@@ -149,7 +154,7 @@ struct painter {
       std::uint64_t at = of.first[list];
       for (std::uint64_t n = 0; at != 0 && n <= seen.end_page; ++n) {
         if (at - 1 >= seen.end_page) {
-          fault(at - 1, "the index of free runs leads beyond the heap's end");
+          fault_in_runs(at - 1, "the index of free runs leads beyond the heap's end");
           break;
         }
         if (listed[at - 1]) break;  // round in a circle, or two lists that meet
@@ -162,7 +167,7 @@ struct painter {
     }
     for (const heap_run& run : seen.runs)
       if (run.kind == run_kind::free && !listed[run.page])
-        fault(run.page, "a free run that is not in the index");
+        fault_in_runs(run.page, "a free run that is not in the index");
   }
 
   void paint(const heap_header& header) {
@@ -209,7 +214,7 @@ struct painter {
       else
         other(run, word);
       if (run.kind == run_kind::free && before == run_kind::free)
-        fault(page, "two free runs side by side");
+        fault_in_runs(page, "two free runs side by side");
       before = run.kind;
       seen.runs.push_back(run);
       page += pages;
@@ -311,9 +316,14 @@ heap_picture look_at_heap(const platform::object_image& image, std::uint64_t sou
     seen.statistics.classes[k].block_bytes = class_bytes(k);
 
   std::uint32_t handles = 0;
-  if (seen.participants_at != 0)
-    handles = look_at_participants(image, seen.participants_at).limits.handles;
-  painter of{image, seen, handles, {}, bits_reader(image, seen.bits_at, seen.end_page)};
+  bool torn = false;
+  if (seen.participants_at != 0) {
+    const participants_picture who = look_at_participants(image, seen.participants_at);
+    handles = who.limits.handles;
+    const participants_picture::process* const holder = who.find(seen.holder);
+    torn = seen.holder && (holder == nullptr || !holder->alive);
+  }
+  painter of{image, seen, handles, torn, {}, bits_reader(image, seen.bits_at, seen.end_page)};
   of.words.resize(static_cast<std::size_t>(seen.end_page));
   if (!image.read(seen.words_at, of.words.data(), of.words.size() * 8)) {
     fault("its page words lie beyond the object's end");

@@ -204,7 +204,9 @@ struct directory_painter {
                     offsetof(directory_slot, sequence) == 8);
       if (look < 3 && again && ((*again)[0] != control || (*again)[1] != word_at(*words, 8)))
         continue;
-      if (!names.insert(one.name).second) found.push_back(what + "is there twice");
+      // A dead one's slot may still hold a name that is free for others already.
+      if (state != slot_state::unmaking && !names.insert(one.name).second)
+        found.push_back(what + "is there twice");
       for (const std::string& one_fault : found) fault(one_fault);
       seen.objects.push_back(std::move(one));
       return;

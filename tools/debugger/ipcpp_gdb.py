@@ -9,6 +9,7 @@
 # memory that another process is changing. Whatever leads out of memory, or round in circles, ends the list.
 import gdb
 import gdb.printing
+import gdb.types
 
 MOST = 1 << 20
 
@@ -240,8 +241,32 @@ class Map(Tree):
     pairs = True
 
 
+OURS = {"is_ipcpp_shareable", "word_", "offset_", "rep_", "elements_", "ring_", "buckets_", "end_"}
+
+
+class OnlyOurs(gdb.printing.RegexpCollectionPrettyPrinter):
+    def __call__(self, value):
+        name = str(gdb.types.get_basic_type(value.type))
+        if not name.startswith("ipcpp::") and not any(member_type(value.type, n) for n in OURS):
+            return None
+        if value.type.strip_typedefs().code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
+            value = value.referenced_value()
+        return super().__call__(value)
+
+
+def member_type(type_, name):
+    """Has the type, or one of its bases, a member of that name?"""
+    type_ = gdb.types.get_basic_type(type_)
+    if type_.code != gdb.TYPE_CODE_STRUCT:
+        return False
+    return any(
+        field.name == name or (field.is_base_class and member_type(field.type, name))
+        for field in type_.fields()
+    )
+
+
 def printers():
-    all_ = gdb.printing.RegexpCollectionPrettyPrinter("ipcpp")
+    all_ = OnlyOurs("ipcpp")
     for name, printer in (
         ("offset_ptr", OffsetPtr),
         ("heap_ptr", HeapPtr),
@@ -257,8 +282,9 @@ def printers():
         ("unordered_map", UnorderedMap),
         ("unordered_multimap", UnorderedMap),
     ):
-        # GCC writes the module a name is attached to: offset_ptr@ipcpp.malloc
-        all_.add_printer(name, r"^ipcpp::%s(@[a-z.]+)?<.*>$" % name, printer)
+        # GCC writes the module a name is attached to: offset_ptr@ipcpp.malloc. Of what Clang says of modules gdb 13
+        # makes no namespace at all, so such a name counts if it has what only ours have.
+        all_.add_printer(name, r"^(ipcpp::)?%s(@[a-z.]+)?<.*>$" % name, printer)
     return all_
 
 
