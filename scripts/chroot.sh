@@ -18,7 +18,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 required='g++-16 g++-15 clang-22 clang-tools-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev cmake ninja-build
 googletest libgtest-dev catch2 libboost-dev g++-mingw-w64-x86-64-posix wine64'
-optional='qemu-user g++-16-aarch64-linux-gnu'
+optional='qemu-user g++-16-aarch64-linux-gnu libcli11-dev nlohmann-json3-dev libncurses-dev tmux gdb
+file dpkg-dev'
 
 chroots=$cache/chroots
 sid=$chroots/sid

@@ -200,7 +200,7 @@ broadcast_ring look_read_only(const queue_head* at, std::span<const std::byte> m
       memory.size() < sizeof(queue_head) || head_at - first > memory.size() - sizeof(queue_head))
     refuse_damaged(queue_kind::broadcast, "its block in the mapping", "an address elsewhere");
   queue_head found;  // read once, then checked, then used
-  std::memcpy(&found, at, platform::line_stride);
+  std::memcpy(static_cast<void*>(&found), at, platform::line_stride);
   const std::uint64_t most = memory.size() - (head_at - first);
   const std::uint64_t before = sizeof(queue_head) +
                                std::uint64_t{found.endpoints} * sizeof(endpoint_slot) +

@@ -85,14 +85,14 @@ cell_result broadcast_ring::mend() noexcept {
   std::uint64_t newest = 0;
   for (std::uint64_t i = 0; i <= mask_; ++i) {
     const std::uint64_t next = cell_word{word_of(i).load(std::memory_order_acquire)}.next();
-    if (next != 0 && (next - 1 & mask_) == i && next > newest) newest = next;
+    if (next != 0 && ((next - 1) & mask_) == i && next > newest) newest = next;
   }
   if (newest > ~std::uint64_t{0} >> 14) newest = 0;  // cannot have come so far
   for (std::uint64_t i = 0; i <= mask_; ++i) {
     const auto word = word_of(i);
     const cell_word seen{word.load(std::memory_order_acquire)};
     // The last position before `newest` that lies in slot i.
-    const std::uint64_t behind = newest - 1 - i & mask_;
+    const std::uint64_t behind = (newest - 1 - i) & mask_;
     const std::uint64_t expected = newest >= behind + 1 ? newest - behind : 0;  // position + 1
     if (seen.next() == expected) continue;
     word.store(expected == 0 ? 0 : cell_word::of(expected - 1, 0, cell_state::hollow).bits,

@@ -176,7 +176,7 @@ queue_view look_at(queue_head* at, heap_header* heap, const queue_plan& expected
       head_at - first > range.size() - sizeof(queue_head))
     refuse_damaged(expected.kind, "its block in the heap", "an address elsewhere");
   queue_head found;  // read once, then checked, then used
-  std::memcpy(&found, at, platform::line_stride);
+  std::memcpy(static_cast<void*>(&found), at, platform::line_stride);
   if (found.magic != queue_magic) refuse_damaged(expected.kind, "a queue's head", "something else");
   if (found.version != queue_version)
     throw error(errc::wrong_layout, describe(expected.kind),

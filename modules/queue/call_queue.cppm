@@ -331,7 +331,9 @@ class call_server {
   [[nodiscard]] incoming_call<Request, Answer> try_receive() {
     std::uint32_t call = 0;
     detail::call_word word;
-    return got(state_->try_receive(call, word), call, word);
+    // Two statements: an argument is read before or after another one changes it, as the compiler likes.
+    const receive_status status = state_->try_receive(call, word);
+    return got(status, call, word);
   }
   [[nodiscard]] incoming_call<Request, Answer> receive() { return receive_until(detail::forever); }
   [[nodiscard]] incoming_call<Request, Answer> receive_until(platform::steady_time deadline) {

@@ -58,14 +58,20 @@ consteval std::string_view signature_of() {
 #endif
 }
 
-// The compiler's own name of T: what stands where another signature says "double".
+// The compiler's own name of T: what stands where another signature says "double". GCC says in some
+// signatures and not in others which module signature_of is attached to, so the place is counted from
+// "[with T = ", where there is one.
 template <class T>
 consteval std::string_view compilers_name_of() {
   constexpr std::string_view pattern = signature_of<double>();
   constexpr std::size_t before = pattern.find("double");
+  constexpr std::size_t bracket = pattern.rfind('[', before);
+  constexpr std::size_t from = bracket == std::string_view::npos ? 0 : bracket;
+  constexpr std::string_view mark = pattern.substr(from, before - from);
   constexpr std::size_t after = pattern.size() - before - 6;
-  const std::string_view whole = signature_of<T>();
-  return whole.substr(before, whole.size() - before - after);
+  std::string_view name = signature_of<T>();
+  name.remove_prefix(from == 0 ? before : name.find(mark) + mark.size());
+  return name.substr(0, name.size() - after);
 }
 
 constexpr bool is_word_character(char c) {

@@ -6,6 +6,22 @@
 //
 //   mutex, recursive_mutex, shared_mutex, condition_variable, counting_semaphore, latch, barrier,
 //   once_flag, synchronized<T>: docs/locks.md
+module;
+
+// GCC 16.0 (MinGW's) cannot read std::array and std::string back from a module that got them from its partitions
+// alone: "failed to read compiled module cluster: Bad file data".
+#if defined(__GNUC__) && !defined(__clang__)
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+#endif
+
 export module ipcpp.sync;
 
 export import :participants;

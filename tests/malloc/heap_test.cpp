@@ -370,7 +370,9 @@ TEST(Heap, RandomOperationsAgreeWithAModel) {
       } else {
         own.heap.trim(random() % 1_MiB);
       }
-      if (step % 500 == 0) ASSERT_TRUE(fine(own.heap)) << "step " << step;
+      if (step % 500 == 0) {
+        ASSERT_TRUE(fine(own.heap)) << "step " << step;
+      }
     }
     for (const auto& [p, b] : model) {
       ASSERT_TRUE(filled(p, b.bytes, b.seed));

@@ -130,7 +130,8 @@ TEST_F(Consumer, TheInstalledTreeIsComplete) {
 }
 
 TEST_F(Consumer, TheDebianPackageHoldsTheLibraryAndTheTool) {
-  if (test::run({"dpkg-deb", "--version"}).status != 0) GTEST_SKIP() << "no dpkg-deb here";
+  for (const char* tool : {"dpkg-deb", "dpkg-shlibdeps", "file"})
+    if (test::run({tool, "--version"}).status != 0) GTEST_SKIP() << "CPack needs " << tool;
   const fs::path place = work / "deb";
   fs::remove_all(place);
   fs::create_directories(place);
