@@ -109,7 +109,8 @@ export struct broadcast_state {
       ring.publish_cursor(end.slot().word[0], cursor);
       count(2, 1);
       if (lost != missed) count(1, lost - missed);
-      if (policy == ipcpp::overflow::block) notify_one(end.view(), end.head().senders);
+      // Whoever publishes until a deadline waits for room, whatever the policy.
+      if (policy != ipcpp::overflow::drop_oldest) notify_one(end.view(), end.head().senders);
       return receive_status::message;
     }
     return nothing(found);

@@ -46,7 +46,7 @@ export enum class call_status : std::uint8_t {
   server_died,  // with the request in hand
   refused,      // the server let go of it without an answer
   full,         // no place for another call
-  closed,       // closed or destroyed before it was sent
+  closed,       // closed before it was sent, or destroyed before a server took it
   cancelled,    // by us
 };
 

@@ -80,6 +80,8 @@ export struct mail_state {
   std::uint32_t priorities = 0;
   std::uint32_t owner = 0;       // slot + 1
   std::uint32_t empties = 0;     // receivers: tries in vain since the last look after the dead
+  std::uint32_t fulls = 0;       // senders: tries in vain since the last look at what is ours
+  std::uint32_t unfinished = 0;  // senders: claims neither committed nor withdrawn
   std::size_t wanted_bytes = 0;  // senders: what is waited for
   std::uint32_t wanted_priority = 0;
 
@@ -93,11 +95,17 @@ export struct mail_state {
   // Senders.
   ring_result try_claim(std::uint32_t priority, std::size_t bytes, record& out);
   void commit(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
-    rings[priority].commit(of, bytes);
-    count(0);
-    count(1, bytes);
+    finish(priority, of, bytes);
     notify_one(end.view(), end.head().receivers);
   }
+  void finish(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
+    rings[priority].commit(of, bytes);
+    --unfinished;
+    count(0);
+    count(1, bytes);
+  }
+  // Nothing is unfinished, yet the ring says so: somebody wrote over a commit. Gives it up.
+  void give_up_unfinished() noexcept;
   void withdraw(std::uint32_t priority, const record& of) noexcept;
   send_result claim_until(std::uint32_t priority, std::size_t bytes, platform::steady_time deadline,
                           record& out);

@@ -256,25 +256,6 @@ bool kill_at(const scene& played, place_to_die place) {
   return finished;
 }
 
-bool kill_at_event(const scene& played, std::size_t event) {
-  const bool everywhere = test::prove_in_full();
-  const one_processor pinned;
-  played.prepare();
-  const std::span<const std::byte> watched =
-      played.watched ? played.watched() : std::span<const std::byte>();
-  victim dying(played);
-  std::vector<std::byte> seen(watched.begin(), watched.end());
-  for (std::size_t events = 0; events < event;) {
-    const bool system_call = dying.is_system_call(dying.address());
-    if (!dying.step()) return false;
-    const bool changed =
-        !seen.empty() && std::memcmp(seen.data(), watched.data(), watched.size()) != 0;
-    if (changed) seen.assign(watched.begin(), watched.end());
-    if (everywhere || system_call || changed) ++events;
-  }
-  return true;
-}
-
 report kill_everywhere(const scene& played) {
   const bool everywhere = test::prove_in_full() && !played.events_only;
   const one_processor pinned;
@@ -317,10 +298,6 @@ std::vector<place_to_die> places_of(const scene&) {
 }
 
 bool kill_at(const scene&, place_to_die) {
-  throw std::runtime_error(why_not());
-}
-
-bool kill_at_event(const scene&, std::size_t) {
   throw std::runtime_error(why_not());
 }
 
