@@ -99,8 +99,10 @@ std::unique_ptr<call_state> attach_call(const queue_view& queue, endpoint_role r
   return state;
 }
 
-std::uint32_t calls_under_way(const queue_view& queue) {
-  return call_table_of(queue).in_use();
+call_queue_statistics call_statistics(const queue_view& queue) {
+  const call_table table = call_table_of(queue);
+  return {table.requests(), table.in_use(), count_endpoints(queue, endpoint_role::sender),
+          count_endpoints(queue, endpoint_role::receiver)};
 }
 
 // ---- clients ----
@@ -254,7 +256,8 @@ wait_source call_state::source() noexcept {
         return true;  // a look is cheap, and there may be a request that nobody counted
       }
       const queue_state now = me.state();
-      return (now == queue_state::closed || now == queue_state::destroyed) && me.table.drained(me.end.view());
+      return (now == queue_state::closed || now == queue_state::destroyed) &&
+             me.table.drained(me.end.view());
     };
   }
   return source;

@@ -199,6 +199,12 @@ std::uint32_t loan_ring::chunks_in_use(const queue_view& queue) noexcept {
   return n;
 }
 
+std::uint64_t loan_ring::untaken(const queue_view& queue) noexcept {
+  const survey now = look_round(queue, ~std::uint64_t{0});
+  const std::uint64_t n = now.tail - now.slowest;
+  return n <= mask_ + 1 ? n : mask_ + 1;
+}
+
 std::uint64_t loan_ring::join(endpoint_slot& mine) noexcept {
   for (std::uint32_t h = 0; h < most_holds; ++h)
     shared(mine.word[first_hold + h]).store(0, std::memory_order_relaxed);  // published below

@@ -350,6 +350,27 @@ std::size_t message_sender::try_send_batch(std::span<const std::span<const std::
   return sent;
 }
 
+void message_sender::send_batch(std::span<const std::span<const std::byte>> messages,
+                                std::uint32_t priority) {
+  while (!messages.empty()) {
+    messages = messages.subspan(try_send_batch(messages, priority));
+    if (messages.empty()) return;
+    send(messages.front(), priority);
+    messages = messages.subspan(1);
+  }
+}
+
+std::size_t message_sender::send_batch_until(std::span<const std::span<const std::byte>> messages,
+                                             platform::steady_time deadline,
+                                             std::uint32_t priority) {
+  std::size_t sent = 0;
+  for (;;) {
+    sent += try_send_batch(messages.subspan(sent), priority);
+    if (sent == messages.size() || !send_until(messages[sent], deadline, priority)) return sent;
+    ++sent;
+  }
+}
+
 // ---- message_receiver ----
 
 message_receiver& message_receiver::operator=(message_receiver&& other) noexcept {

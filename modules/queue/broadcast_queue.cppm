@@ -219,6 +219,35 @@ class broadcast_publisher {
     return n;
   }
 
+  // One after the other, as publish(); how many were published (drop_newest drops some).
+  std::size_t publish_batch(std::span<const T> messages) {
+    std::size_t n = 0;
+    while (!messages.empty()) {
+      const std::size_t at_once = try_publish_batch(messages);
+      n += at_once;
+      messages = messages.subspan(at_once);
+      if (messages.empty()) break;
+      n += publish(messages.front()) ? 1 : 0;
+      messages = messages.subspan(1);
+    }
+    return n;
+  }
+  // How many were published before the deadline, or before the queue was closed.
+  [[nodiscard]] std::size_t publish_batch_until(std::span<const T> messages,
+                                                platform::steady_time deadline) {
+    std::size_t n = 0;
+    for (;;) {
+      n += try_publish_batch(messages.subspan(n));
+      if (n == messages.size() || !publish_until(messages[n], deadline)) return n;
+      ++n;
+    }
+  }
+  template <class Rep, class Period>
+  [[nodiscard]] std::size_t publish_batch_for(std::span<const T> messages,
+                                              std::chrono::duration<Rep, Period> patience) {
+    return publish_batch_until(messages, detail::deadline_after(patience));
+  }
+
   // Ready when there is room.
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
   // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.

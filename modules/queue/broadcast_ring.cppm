@@ -229,6 +229,11 @@ class broadcast_ring {
   std::uint64_t* payload_of(std::uint64_t position) const noexcept {
     return reinterpret_cast<std::uint64_t*>(cells_ + (position & mask_) * stride_) + 1;
   }
+  // Over a position whose publisher died before moving the tail.
+  void help_tail() noexcept {
+    const std::uint64_t at = tail();
+    if (cell_word{word_of(at).load(std::memory_order_acquire)}.next() == at + 1) move_tail(at);
+  }
   void move_tail(std::uint64_t from) noexcept {
     // Release: pairs with tail(). Failed: somebody else did it.
     std::atomic_ref(*tail_).compare_exchange_strong(from, from + 1, std::memory_order_release,

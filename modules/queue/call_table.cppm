@@ -126,6 +126,9 @@ class call_table {
   // All that endpoint `slot`, which is gone, had under way.
   void retire(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept;
   std::uint32_t in_use() const noexcept;
+  std::uint64_t requests() const noexcept {
+    return std::atomic_ref(*requests_).load(std::memory_order_relaxed);  // a number
+  }
 
  private:
   std::byte* at(std::uint32_t call) const noexcept { return calls_ + std::size_t{call} * stride_; }

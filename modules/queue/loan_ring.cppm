@@ -125,6 +125,7 @@ class loan_ring {
 
   void retire(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept;
   std::uint32_t chunks_in_use(const queue_view& queue) noexcept;
+  std::uint64_t untaken(const queue_view& queue) noexcept;
 
  private:
   struct survey {
