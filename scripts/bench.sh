@@ -9,7 +9,7 @@
 # Changes: what setup.sh installs, and build/. `malloc` also installs, on Debian 12, the allocators it compares with and
 # valgrind (the packages named below), and builds the library a second time, without crash tolerance, in
 # build/PRESET-without-crash-tolerance. With --update-docs it writes docs/figures/malloc_benchmark.svg and the tables in
-# docs/benchmarks.md. Fails when building or the program fails, with the program's status.
+# docs/benchmarks.md; `queue` likewise docs/figures/queue_benchmark.svg and docs/queue_benchmarks.md. Fails when building or the program fails, with the program's status.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -58,12 +58,12 @@ bench_malloc() {
 }
 
 bench_queue() {
-  peer_packages='libboost-dev libatomic-queue-dev'
+  peer_packages='libboost-dev libatomic-queue-dev valgrind'
   install_peers
   configure release -DIPCPP_BUILD_BENCHMARKS=ON
   build_targets queue_benchmark
   say "== queue benchmark"
-  exec "$build/queue_benchmark/queue_benchmark" "$@"
+  exec "$build/queue_benchmark/queue_benchmark" --root "$root" --results "$root/build" "$@"
 }
 
 bench_containers() {

@@ -15,6 +15,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace bench {
@@ -29,6 +31,24 @@ struct subject {
   // A stream: push(n) and pull(n) one way. May be empty.
   std::function<void(std::uint64_t n)> push;
   std::function<void(std::uint64_t n)> pull;
+  // In the first party, before a second one starts. May be empty.
+  std::function<void()> begin;
+};
+
+// Many at once: each of some senders pushes n messages, each of some receivers pulls its share.
+struct crowd {
+  std::string name;
+  bool threads = false;
+  std::size_t most_receivers = ~std::size_t{0};
+  std::function<void(std::uint64_t n)> push;
+  std::function<void(std::uint64_t n)> pull;
+};
+
+// Large messages copied in and out, against two copies of the same size within one process.
+struct copy_case {
+  std::size_t bytes;
+  subject through;  // a stream
+  std::function<void(std::uint64_t n)> two_copies;
 };
 
 // One thread sends and receives: what an operation costs when nobody is in the way.
@@ -53,12 +73,31 @@ inline void relax() {
 #endif
 }
 
+// Looks until there is something; lets others run when that takes long, which it does where there are
+// more parties than processors.
+template <class Look>
+void until(Look look) {
+  for (unsigned turns = 0; !look(); ++turns) {
+    if (turns % 64 == 63)
+      std::this_thread::yield();
+    else
+      relax();
+  }
+}
+
 // Shared with children to come, zeroed, aligned to a page.
 void* shared_bytes(std::size_t bytes);
 
 void add_system_subjects(std::vector<subject>& to);
 void add_ipcpp_subjects(std::vector<subject>& to);
+void add_mail_subjects(std::vector<subject>& to);
 void add_peer_subjects(std::vector<subject>& to);
+void add_ipcpp_crowds(std::vector<crowd>& to);
+void add_peer_crowds(std::vector<crowd>& to);
+std::vector<copy_case> copy_cases();
+// The same through a loan_queue, with 64 bytes and with 4 MiB.
+std::pair<subject, subject> loans();
 std::vector<loner> loners();
+void add_mail_loners(std::vector<loner>& to);
 
 }  // namespace bench

@@ -204,6 +204,8 @@ void add_ipcpp_subjects(std::vector<subject>& to) {
   to.push_back(of<ipcpp::spsc_queue<letter<8>>>("spsc_queue, 8 B", false));
   to.push_back(of<ipcpp::spsc_queue<letter<48>>>("spsc_queue, 48 B", false));
   to.push_back(of<ipcpp::spsc_queue<letter<64>>>("spsc_queue, 64 B", false));
+  to.push_back(of<ipcpp::spsc_queue<letter<256>>>("spsc_queue, 256 B", false));
+  to.push_back(of<ipcpp::spsc_queue<letter<1024>>>("spsc_queue, 1024 B", false));
   to.push_back(of<ipcpp::mpsc_queue<letter<48>>>("mpsc_queue, 48 B", false));
   to.push_back(of<ipcpp::mpmc_queue<letter<48>>>("mpmc_queue, 48 B", false));
   to.push_back(plain());
@@ -211,11 +213,42 @@ void add_ipcpp_subjects(std::vector<subject>& to) {
   to.push_back(of<ipcpp::mpmc_queue<letter<48>>>("mpmc_queue, 48 B, blocking", true));
 }
 
+void add_ipcpp_crowds(std::vector<crowd>& to) {
+  const auto add = [&](std::string name, auto& queue, std::size_t most_receivers) {
+    to.push_back({std::move(name), false, most_receivers,
+                  [&queue](std::uint64_t n) {
+                    auto in = queue.sender();
+                    letter<48> l{};
+                    for (std::uint64_t i = 0; i < n; ++i)
+                      until([&] { return static_cast<bool>(in.try_send(l)); });
+                  },
+                  [&queue](std::uint64_t n) {
+                    auto out = queue.receiver();
+                    for (std::uint64_t i = 0; i < n; ++i)
+                      until([&] { return static_cast<bool>(out.try_receive()); });
+                  }});
+  };
+  add("mpmc_queue, 48 B", make<ipcpp::mpmc_queue<letter<48>>>(std::size_t{1024}), 64);
+  add("mpsc_queue, 48 B", make<ipcpp::mpsc_queue<letter<48>>>(std::size_t{1024}), 1);
+  auto* const plain_one = new (shared_bytes(sizeof(plain_mpmc))) plain_mpmc;
+  to.push_back({"mpmc without crash protocol, 48 B", false, 64,
+                [plain_one](std::uint64_t n) {
+                  letter<48> l{};
+                  for (std::uint64_t i = 0; i < n; ++i) until([&] { return plain_one->push(l); });
+                },
+                [plain_one](std::uint64_t n) {
+                  letter<48> l{};
+                  for (std::uint64_t i = 0; i < n; ++i) until([&] { return plain_one->pop(l); });
+                }});
+}
+
 std::vector<loner> loners() {
   std::vector<loner> all;
   all.push_back(alone<ipcpp::spsc_queue<letter<8>>>("spsc_queue, 8 B"));
   all.push_back(alone<ipcpp::spsc_queue<letter<48>>>("spsc_queue, 48 B"));
   all.push_back(alone<ipcpp::mpmc_queue<letter<48>>>("mpmc_queue, 48 B"));
+  all.push_back(alone<ipcpp::mpsc_queue<letter<48>>>("mpsc_queue, 48 B"));
+  add_mail_loners(all);
   auto plain_one = std::make_shared<plain_mpmc>();
   all.push_back({"mpmc without crash protocol, 48 B", [plain_one](std::uint64_t n) {
                    letter<48> l{};

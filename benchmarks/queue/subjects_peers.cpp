@@ -63,9 +63,9 @@ subject between_threads(std::string name, std::size_t bytes, std::shared_ptr<Que
 }
 
 #if defined(HAS_BOOST_MQ)
+template <std::size_t bytes>
 subject boost_message_queue() {
   namespace bip = boost::interprocess;
-  constexpr std::size_t bytes = 48;
   struct pair {
     std::string names[2];
     std::unique_ptr<bip::message_queue> there;
@@ -78,7 +78,8 @@ subject boost_message_queue() {
   };
   auto both = std::make_shared<pair>();
   for (int i = 0; i < 2; ++i)
-    both->names[i] = "ipcpp.bench." + std::to_string(::getpid()) + "." + std::to_string(i);
+    both->names[i] = "ipcpp.bench." + std::to_string(::getpid()) + "." + std::to_string(bytes) +
+                     "." + std::to_string(i);
   both->there =
       std::make_unique<bip::message_queue>(bip::create_only, both->names[0].c_str(), 1024, bytes);
   both->back =
@@ -92,7 +93,7 @@ subject boost_message_queue() {
     from.receive(text, bytes, got, priority);
   };
   subject s;
-  s.name = "Boost message_queue";
+  s.name = "Boost message_queue, " + std::to_string(bytes) + " B";
   s.bytes = bytes;
   s.blocking = true;
   s.ping = [=](std::uint64_t n) {
@@ -124,7 +125,9 @@ subject boost_message_queue() {
 
 void add_peer_subjects(std::vector<subject>& to) {
 #if defined(HAS_BOOST_MQ)
-  to.push_back(boost_message_queue());
+  to.push_back(boost_message_queue<48>());
+  to.push_back(boost_message_queue<1024>());
+  to.push_back(boost_message_queue<4096>());
 #endif
 #if defined(HAS_BOOST_LOCKFREE)
   {
@@ -155,6 +158,63 @@ void add_peer_subjects(std::vector<subject>& to) {
   }
 #endif
   (void)to;
+}
+
+void add_peer_crowds(std::vector<crowd>& to) {
+#if defined(HAS_BOOST_MQ)
+  {
+    namespace bip = boost::interprocess;
+    const std::string name = "ipcpp.bench." + std::to_string(::getpid()) + ".crowd";
+    auto queue = std::make_shared<bip::message_queue>(bip::create_only, name.c_str(), 1024, 48);
+    bip::message_queue::remove(name.c_str());
+    to.push_back({"Boost message_queue, 48 B", false, 64,
+                  [queue](std::uint64_t n) {
+                    char text[48] = {};
+                    for (std::uint64_t i = 0; i < n; ++i) queue->send(text, sizeof text, 0);
+                  },
+                  [queue](std::uint64_t n) {
+                    char text[48];
+                    bip::message_queue::size_type got = 0;
+                    unsigned priority = 0;
+                    for (std::uint64_t i = 0; i < n; ++i)
+                      queue->receive(text, sizeof text, got, priority);
+                  }});
+  }
+#endif
+  const auto add = [&](std::string name, auto queue, auto push, auto pop) {
+    to.push_back({std::move(name), true, 64,
+                  [=](std::uint64_t n) {
+                    for (std::uint64_t i = 0; i < n; ++i) until([&] { return push(*queue); });
+                  },
+                  [=](std::uint64_t n) {
+                    for (std::uint64_t i = 0; i < n; ++i) until([&] { return pop(*queue); });
+                  }});
+  };
+#if defined(HAS_BOOST_LOCKFREE)
+  {
+    using queue = boost::lockfree::queue<letter<48>, boost::lockfree::capacity<1024>>;
+    add(
+        "boost::lockfree::queue, 48 B, threads", std::make_shared<queue>(),
+        [](queue& q) { return q.bounded_push(letter<48>{}); },
+        [](queue& q) {
+          letter<48> l{};
+          return q.pop(l);
+        });
+  }
+#endif
+#if defined(HAS_ATOMIC_QUEUE)
+  {
+    using queue = atomic_queue::AtomicQueue<std::uint64_t, 1024>;
+    add(
+        "atomic_queue, 8 B, threads", std::make_shared<queue>(),
+        [](queue& q) { return q.try_push(1); },
+        [](queue& q) {
+          std::uint64_t l = 0;
+          return q.try_pop(l);
+        });
+  }
+#endif
+  (void)add;
 }
 
 }  // namespace bench

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <mqueue.h>
@@ -92,10 +93,10 @@ subject bare_futex() {
 }
 
 // Anything with two descriptors that are read and written.
+template <std::size_t bytes>
 subject descriptors(std::string name, const int (&there)[2], const int (&back)[2]) {
-  constexpr std::size_t bytes = 48;
   subject s;
-  s.name = std::move(name);
+  s.name = std::move(name) + ", " + std::to_string(bytes) + " B";
   s.bytes = bytes;
   s.blocking = true;
   const int there_in = there[1];
@@ -127,26 +128,29 @@ subject descriptors(std::string name, const int (&there)[2], const int (&back)[2
   return s;
 }
 
+template <std::size_t bytes>
 subject pipes() {
   int there[2];
   int back[2];
   if (::pipe2(there, O_CLOEXEC) != 0 || ::pipe2(back, O_CLOEXEC) != 0) fail("pipe");
-  return descriptors("pipe", there, back);
+  return descriptors<bytes>("pipe", there, back);
 }
+template <std::size_t bytes>
 subject unix_sockets() {
   int there[2];
   int back[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, there) != 0 ||
       ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, back) != 0)
     fail("socketpair");
-  return descriptors("unix socket", there, back);
+  return descriptors<bytes>("unix socket", there, back);
 }
 
+template <std::size_t bytes>
 void add_posix_queue(std::vector<subject>& to) {
-  constexpr std::size_t bytes = 48;
   mqd_t queues[2];
   for (int i = 0; i < 2; ++i) {
-    const std::string name = "/ipcpp.bench." + std::to_string(::getpid()) + "." + std::to_string(i);
+    const std::string name = "/ipcpp.bench." + std::to_string(::getpid()) + "." +
+                             std::to_string(bytes) + "." + std::to_string(i);
     mq_attr shape{};
     shape.mq_maxmsg = 10;
     shape.mq_msgsize = bytes;
@@ -157,7 +161,7 @@ void add_posix_queue(std::vector<subject>& to) {
   const mqd_t there = queues[0];
   const mqd_t back = queues[1];
   subject s;
-  s.name = "POSIX mq";
+  s.name = "POSIX mq, " + std::to_string(bytes) + " B";
   s.bytes = bytes;
   s.blocking = true;
   s.ping = [=](std::uint64_t n) {
@@ -197,9 +201,16 @@ void* shared_bytes(std::size_t bytes) {
 void add_system_subjects(std::vector<subject>& to) {
   to.push_back(raw_bounce());
   to.push_back(bare_futex());
-  to.push_back(pipes());
-  to.push_back(unix_sockets());
-  add_posix_queue(to);
+  // A pipe takes up to 4096 bytes in one piece.
+  to.push_back(pipes<48>());
+  to.push_back(pipes<1024>());
+  to.push_back(pipes<4096>());
+  to.push_back(unix_sockets<48>());
+  to.push_back(unix_sockets<1024>());
+  to.push_back(unix_sockets<4096>());
+  add_posix_queue<48>(to);
+  add_posix_queue<1024>(to);
+  add_posix_queue<4096>(to);
 }
 
 }  // namespace bench

@@ -179,7 +179,7 @@ wait_source broadcast_state::source() noexcept {
         me.empties = 0;
         finish_closing(me.end.view());
         if (me.ring.repair_at(me.end.view(), me.cursor)) return true;
-        if (me.cursor > me.ring.tail()) {
+        if (me.ring.is_astray(me.cursor)) {
           me.empties = empties_between_looks;
           return true;  // receiving will say what is wrong
         }

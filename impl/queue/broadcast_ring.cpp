@@ -14,6 +14,7 @@ namespace ipcpp::detail {
 std::uint64_t broadcast_ring::join(std::uint64_t& cursor_word, bool from_oldest) noexcept {
   const std::atomic_ref cursor(cursor_word);
   const auto start = [&] {
+    help_tail();  // else the newcomer would hold publishers back by a position it has no use for
     const std::uint64_t at = tail();
     const std::uint64_t back = from_oldest ? capacity() - 1 : 0;
     return at > back ? at - back : 0;

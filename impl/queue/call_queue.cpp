@@ -99,8 +99,10 @@ std::unique_ptr<call_state> attach_call(const queue_view& queue, endpoint_role r
   return state;
 }
 
-std::uint32_t calls_under_way(const queue_view& queue) {
-  return call_table_of(queue).in_use();
+call_queue_statistics call_statistics(const queue_view& queue) {
+  const call_table table = call_table_of(queue);
+  return {table.requests(), table.in_use(), count_endpoints(queue, endpoint_role::sender),
+          count_endpoints(queue, endpoint_role::receiver)};
 }
 
 // ---- clients ----
@@ -135,6 +137,9 @@ call_status call_state::poll(std::uint32_t call, call_word mine, bool ask) noexc
     case call_outcome::refused:
       return call_status::refused;
     case call_outcome::pending:
+      // A destroyed queue gets no more servers, and those it has may be gone.
+      if (state() == queue_state::destroyed && table.take_back(call, mine))
+        return call_status::closed;
       return call_status::pending;
     case call_outcome::server_died:
     case call_outcome::gone:
@@ -188,7 +193,7 @@ receive_status call_state::try_receive(std::uint32_t& call, call_word& mine) {
     if (table.try_accept(owner, seen, next, call, mine)) return receive_status::message;
   }
   const queue_state now = state();
-  if (now == queue_state::open || now == queue_state::closing || !table.drained())
+  if (now == queue_state::open || now == queue_state::closing || !table.drained(end.view()))
     return receive_status::empty;
   return now == queue_state::destroyed ? receive_status::destroyed : receive_status::closed;
 }
@@ -251,7 +256,8 @@ wait_source call_state::source() noexcept {
         return true;  // a look is cheap, and there may be a request that nobody counted
       }
       const queue_state now = me.state();
-      return (now == queue_state::closed || now == queue_state::destroyed) && me.table.drained();
+      return (now == queue_state::closed || now == queue_state::destroyed) &&
+             me.table.drained(me.end.view());
     };
   }
   return source;

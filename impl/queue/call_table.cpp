@@ -133,12 +133,23 @@ bool call_table::try_accept(std::uint32_t owner, std::uint64_t& seen, std::uint3
   return false;
 }
 
-bool call_table::drained() const noexcept {
+bool call_table::drained(const queue_view& queue) noexcept {
   for (std::uint32_t i = 0; i < count_; ++i) {
-    const call_phase phase = call_word{word(i).load(std::memory_order_acquire)}.phase();
-    if (phase == call_phase::preparing || phase == call_phase::sent) return false;
+    call_word seen{word(i).load(std::memory_order_acquire)};
+    if (seen.phase() == call_phase::sent) return false;
+    if (seen.phase() != call_phase::preparing) continue;
+    if (!is_gone(queue, seen.client())) return false;
+    const call_word idle = call_word::of(seen.turn(), 0, 0, call_phase::idle);
+    if (!word(i).compare_exchange_strong(seen.bits, idle.bits, std::memory_order_acq_rel))
+      return false;  // it has moved on: look again
   }
   return true;
+}
+
+bool call_table::take_back(std::uint32_t call, call_word mine) noexcept {
+  call_word seen = mine.with(call_phase::sent);
+  const call_word idle = call_word::of(mine.turn(), 0, 0, call_phase::idle);
+  return word(call).compare_exchange_strong(seen.bits, idle.bits, std::memory_order_acq_rel);
 }
 
 bool call_table::reply(std::uint32_t call, call_word mine, call_phase how) noexcept {

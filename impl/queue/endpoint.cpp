@@ -108,7 +108,7 @@ std::string_view name_of(queue_kind kind) noexcept {
     case queue_kind::message:
       return "message_queue";
     case queue_kind::loan:
-      return "loan_pool";
+      return "loan_queue";
     case queue_kind::call:
       return "call_queue";
   }

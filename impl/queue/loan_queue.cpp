@@ -362,6 +362,10 @@ void loan_queue::reopen() {
 bool loan_queue::is_closed() const {
   return state_of(*view().head) != queue_state::open;
 }
+std::size_t loan_queue::size() const {
+  const queue_view queue = view();
+  return static_cast<std::size_t>(loan_ring_of(queue).untaken(queue));
+}
 std::size_t loan_queue::capacity() const {
   return static_cast<std::size_t>(view().capacity);
 }

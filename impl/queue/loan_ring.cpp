@@ -15,6 +15,7 @@ namespace ipcpp::detail {
 
 loan_ring::survey loan_ring::look_round(const queue_view& queue,
                                         std::uint64_t bury_below) noexcept {
+  help_tail();  // what a publisher that died before moving it has published counts as well
   survey now{tail(), 0};
   now.slowest = now.tail;
   std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the one in join
@@ -33,6 +34,14 @@ loan_ring::survey loan_ring::look_round(const queue_view& queue,
     now.slowest = cursor - 1;
   }
   return now;
+}
+
+void loan_ring::help_tail() noexcept {
+  for (;;) {
+    const std::uint64_t at = tail();
+    if (std::atomic_ref(cells_[at & mask_]).load(std::memory_order_acquire) >> 16 != at + 1) return;
+    move_tail(at);
+  }
 }
 
 bool loan_ring::held(const queue_view& queue, std::uint64_t position) noexcept {
@@ -188,6 +197,12 @@ std::uint32_t loan_ring::chunks_in_use(const queue_view& queue) noexcept {
     if (word.bits != 0 && !reusable(queue, now, word)) ++n;
   }
   return n;
+}
+
+std::uint64_t loan_ring::untaken(const queue_view& queue) noexcept {
+  const survey now = look_round(queue, ~std::uint64_t{0});
+  const std::uint64_t n = now.tail - now.slowest;
+  return n <= mask_ + 1 ? n : mask_ + 1;
 }
 
 std::uint64_t loan_ring::join(endpoint_slot& mine) noexcept {

@@ -29,6 +29,7 @@ constexpr std::size_t bytes_per_granule = granule_bytes + 2 * sizeof(std::uint64
 constexpr std::uint64_t one_sender = 1;
 constexpr std::uint64_t one_receiver = 2;
 constexpr std::uint32_t empties_between_looks = 64;
+constexpr std::uint32_t fulls_between_looks = 64;
 
 queue_plan plan_of_any() {
   queue_plan plan;
@@ -103,8 +104,14 @@ ring_result mail_state::try_claim(std::uint32_t priority, std::size_t bytes, rec
     end.arm_bell();
     result = rings[priority].try_claim(owner, bytes, freed[priority], out);
   }
+  if (result == ring_result::full && unfinished == 0 && ++fulls >= fulls_between_looks) {
+    fulls = 0;
+    give_up_unfinished();
+    result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+  }
   if (result == ring_result::damaged) refuse_damage();
   if (result != ring_result::done) return result;
+  ++unfinished;
   // The claim, then the state: see :closing.
   fence_after_claim();
   if (state() == queue_state::open) return result;
@@ -112,8 +119,17 @@ ring_result mail_state::try_claim(std::uint32_t priority, std::size_t bytes, rec
   return ring_result::empty;
 }
 
+void mail_state::give_up_unfinished() noexcept {
+  for (std::uint32_t p = 0; p < priorities; ++p) {
+    rings[p].retire(end.view(), owner - 1, end.control());
+    rings[p].advance_freed();
+  }
+  notify_one(end.view(), end.head().receivers);
+}
+
 void mail_state::withdraw(std::uint32_t priority, const record& of) noexcept {
   rings[priority].withdraw(of);
+  --unfinished;
   count(4);
   // What lies behind it can be received now, and receivers are who frees its place.
   notify_one(end.view(), end.head().receivers);
@@ -197,6 +213,7 @@ receive_status mail_state::receive_until(platform::steady_time deadline, std::ui
 
 void mail_state::tend() noexcept {
   empties = empties_between_looks;  // the next try looks after the dead
+  fulls = fulls_between_looks;
   if (role_of(end.control()) == endpoint_role::sender)
     for (std::uint32_t p = 0; p < priorities; ++p) rings[p].advance_freed();
 }
@@ -322,9 +339,7 @@ std::size_t message_sender::try_send_batch(std::span<const std::span<const std::
     record record;
     if (try_claim(message.size(), priority, record) != send_result::sent) break;
     if (!message.empty()) std::memcpy(record.data, message.data(), message.size());
-    state_->rings[priority].commit(record, message.size());
-    state_->count(0);
-    state_->count(1, message.size());
+    state_->finish(priority, record, message.size());
     ++sent;
   }
   if (sent == 1) {
@@ -333,6 +348,27 @@ std::size_t message_sender::try_send_batch(std::span<const std::span<const std::
     notify_all(state_->end.view(), state_->end.head().receivers);
   }
   return sent;
+}
+
+void message_sender::send_batch(std::span<const std::span<const std::byte>> messages,
+                                std::uint32_t priority) {
+  while (!messages.empty()) {
+    messages = messages.subspan(try_send_batch(messages, priority));
+    if (messages.empty()) return;
+    send(messages.front(), priority);
+    messages = messages.subspan(1);
+  }
+}
+
+std::size_t message_sender::send_batch_until(std::span<const std::span<const std::byte>> messages,
+                                             platform::steady_time deadline,
+                                             std::uint32_t priority) {
+  std::size_t sent = 0;
+  for (;;) {
+    sent += try_send_batch(messages.subspan(sent), priority);
+    if (sent == messages.size() || !send_until(messages[sent], deadline, priority)) return sent;
+    ++sent;
+  }
 }
 
 // ---- message_receiver ----

@@ -17,12 +17,12 @@ module;
 
 #include <coroutine>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 export module ipcpp.queue:awaitable;
 
 import ipcpp.platform;
-import :message;
 import :received;
 
 namespace ipcpp {
@@ -60,24 +60,26 @@ export class async_operation {
 export template <class Loop>
 concept event_loop = requires(Loop& loop, async_operation& operation) { loop.start(operation); };
 
-// What async_receive returns. Await it at once.
-export template <class Receiver, message T, event_loop Loop>
+// What async_receive returns. Await it at once; the result is what try_receive gives.
+export template <class Receiver, event_loop Loop>
 class [[nodiscard]] async_receive_operation : public async_operation {
  public:
+  using result_type = decltype(std::declval<Receiver&>().try_receive());
+
   async_receive_operation(Receiver& from, Loop& loop) noexcept
-      : async_operation(&attempt), from_(&from), loop_(&loop), result_(receive_status::empty) {}
+      : async_operation(&attempt), from_(&from), loop_(&loop) {}
 
   [[nodiscard]] bool await_ready() {
-    result_ = from_->try_receive();
-    return result_.status() != receive_status::empty;
+    result_.emplace(from_->try_receive());
+    return result_->status() != receive_status::empty;
   }
   void await_suspend(std::coroutine_handle<> waiting) {
     suspended(waiting, from_->native_handle());
     loop_->start(*this);
   }
-  [[nodiscard]] received<T> await_resume() {
+  [[nodiscard]] result_type await_resume() {
     if (failed_) return from_->try_receive();  // throws what it threw before
-    return result_;
+    return std::move(*result_);
   }
 
  private:
@@ -93,7 +95,7 @@ class [[nodiscard]] async_receive_operation : public async_operation {
 
   Receiver* from_;
   Loop* loop_;
-  received<T> result_;
+  std::optional<result_type> result_;
   bool failed_ = false;
 };
 

@@ -140,8 +140,8 @@ class receiving {
 
   // For coroutines: co_await it. Does not block the thread; see :awaitable.
   template <event_loop Loop>
-  [[nodiscard]] async_receive_operation<Endpoint, T, Loop> async_receive(Loop& loop) {
-    return async_receive_operation<Endpoint, T, Loop>(self(), loop);
+  [[nodiscard]] async_receive_operation<Endpoint, Loop> async_receive(Loop& loop) {
+    return async_receive_operation<Endpoint, Loop>(self(), loop);
   }
 
   // Blocks until there is at least one.

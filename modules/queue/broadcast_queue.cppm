@@ -109,7 +109,8 @@ export struct broadcast_state {
       ring.publish_cursor(end.slot().word[0], cursor);
       count(2, 1);
       if (lost != missed) count(1, lost - missed);
-      if (policy == ipcpp::overflow::block) notify_one(end.view(), end.head().senders);
+      // Whoever publishes until a deadline waits for room, whatever the policy.
+      if (policy != ipcpp::overflow::drop_oldest) notify_one(end.view(), end.head().senders);
       return receive_status::message;
     }
     return nothing(found);
@@ -216,6 +217,35 @@ class broadcast_publisher {
       detail::notify_all(state_->end.view(), state_->end.head().receivers);
     }
     return n;
+  }
+
+  // One after the other, as publish(); how many were published (drop_newest drops some).
+  std::size_t publish_batch(std::span<const T> messages) {
+    std::size_t n = 0;
+    while (!messages.empty()) {
+      const std::size_t at_once = try_publish_batch(messages);
+      n += at_once;
+      messages = messages.subspan(at_once);
+      if (messages.empty()) break;
+      n += publish(messages.front()) ? 1 : 0;
+      messages = messages.subspan(1);
+    }
+    return n;
+  }
+  // How many were published before the deadline, or before the queue was closed.
+  [[nodiscard]] std::size_t publish_batch_until(std::span<const T> messages,
+                                                platform::steady_time deadline) {
+    std::size_t n = 0;
+    for (;;) {
+      n += try_publish_batch(messages.subspan(n));
+      if (n == messages.size() || !publish_until(messages[n], deadline)) return n;
+      ++n;
+    }
+  }
+  template <class Rep, class Period>
+  [[nodiscard]] std::size_t publish_batch_for(std::span<const T> messages,
+                                              std::chrono::duration<Rep, Period> patience) {
+    return publish_batch_until(messages, detail::deadline_after(patience));
   }
 
   // Ready when there is room.

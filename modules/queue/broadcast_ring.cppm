@@ -26,7 +26,8 @@
 // the newcomer's second look at the tail sees what the publisher saw, or more. So no publisher's
 // remembered minimum is beyond a newcomer's start, and gating with it protects the newcomer.
 //
-// Crash story. Publisher: before the CAS nothing; after it, the position is pending while it lives, and
+// Crash story. Publisher: before the CAS nothing; before it has moved the tail, the next publisher moves
+// it (subscribers may be one position beyond it until then); after the CAS the position is pending while it lives, and
 // void when it is dead (subscribers skip it: found by those who waited a slice, and by whoever takes
 // its endpoint); after ready, a message. Subscriber: its cursor holds a gated ring back until a
 // publisher that finds it full asks the kernel, and frees the slot of the dead.
@@ -124,11 +125,15 @@ class broadcast_ring {
   }
   void commit(std::uint64_t position) noexcept { finish(position, cell_state::ready); }
   void withdraw(std::uint64_t position) noexcept { finish(position, cell_state::hollow); }
-  // Would try_claim find room? Looks at everybody.
+  // Would try_claim find room? Looks at everybody, and at who still writes to the slot that comes next.
   bool has_room(const queue_view& queue, std::uint64_t& slowest) noexcept {
     const std::uint64_t at = tail();
     slowest = slowest_cursor(queue, at);
-    return at - slowest <= mask_;
+    if (at - slowest > mask_) return false;
+    const auto word = word_of(at);
+    const cell_word seen{word.load(std::memory_order_acquire)};
+    return seen.state() != cell_state::writing || seen.next() == at + 1 ||
+           make_hollow(queue, seen, word);
   }
 
   // ---- subscribers and pollers ----
@@ -179,11 +184,18 @@ class broadcast_ring {
 
   // Subscribes: where to start. `cursor_word` is the endpoint's.
   std::uint64_t join(std::uint64_t& cursor_word, bool from_oldest) noexcept;
-  // A cursor beyond the tail is damage: goes back. true: it was.
-  bool astray(std::uint64_t& cursor) const noexcept {
+  // Is this cursor where nobody has been? Then it is damaged, or the tail is. The tail itself may lag by
+  // one: a position whose publisher died before moving it.
+  bool is_astray(std::uint64_t cursor) const noexcept {
     const std::uint64_t at = tail();
     if (cursor <= at || readable(cursor)) return false;
-    cursor = at;
+    return cursor != at + 1 ||
+           cell_word{word_of(at).load(std::memory_order_acquire)}.next() < at + 1;
+  }
+  // Then goes back. true: it was.
+  bool astray(std::uint64_t& cursor) const noexcept {
+    if (!is_astray(cursor)) return false;
+    cursor = tail();
     return true;
   }
   void leave(std::uint64_t& cursor_word) noexcept {
@@ -216,6 +228,11 @@ class broadcast_ring {
   }
   std::uint64_t* payload_of(std::uint64_t position) const noexcept {
     return reinterpret_cast<std::uint64_t*>(cells_ + (position & mask_) * stride_) + 1;
+  }
+  // Over a position whose publisher died before moving the tail.
+  void help_tail() noexcept {
+    const std::uint64_t at = tail();
+    if (cell_word{word_of(at).load(std::memory_order_acquire)}.next() == at + 1) move_tail(at);
   }
   void move_tail(std::uint64_t from) noexcept {
     // Release: pairs with tail(). Failed: somebody else did it.

@@ -30,6 +30,7 @@ export module ipcpp.queue:call_queue;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
+import :awaitable;
 import :call_table;
 import :endpoint;
 import :message;
@@ -46,8 +47,15 @@ export enum class call_status : std::uint8_t {
   server_died,  // with the request in hand
   refused,      // the server let go of it without an answer
   full,         // no place for another call
-  closed,       // closed or destroyed before it was sent
+  closed,       // closed before it was sent, or destroyed before a server took it
   cancelled,    // by us
+};
+
+export struct call_queue_statistics {
+  std::uint64_t requests = 0;   // sent so far
+  std::uint32_t under_way = 0;  // places in use, from the request to the end of its answer
+  std::uint32_t clients = 0;    // living
+  std::uint32_t servers = 0;
 };
 
 export struct call_queue_options {
@@ -92,7 +100,7 @@ export [[nodiscard]] queue_plan call_plan(std::size_t request_bytes, std::size_t
 export [[nodiscard]] queue_plan any_call_plan(std::size_t request_bytes, std::size_t answer_bytes);
 export [[nodiscard]] std::unique_ptr<call_state> attach_call(const queue_view& queue,
                                                              endpoint_role role);
-export [[nodiscard]] std::uint32_t calls_under_way(const queue_view& queue);
+export [[nodiscard]] call_queue_statistics call_statistics(const queue_view& queue);
 
 }  // namespace detail
 
@@ -331,7 +339,7 @@ class call_server {
   [[nodiscard]] incoming_call<Request, Answer> try_receive() {
     std::uint32_t call = 0;
     detail::call_word word;
-    // Two statements: an argument is read before or after another one changes it, as the compiler likes.
+    // A statement of its own: arguments are evaluated in any order.
     const receive_status status = state_->try_receive(call, word);
     return got(status, call, word);
   }
@@ -346,6 +354,11 @@ class call_server {
   [[nodiscard]] incoming_call<Request, Answer> receive_for(
       std::chrono::duration<Rep, Period> patience) {
     return receive_until(detail::deadline_after(patience));
+  }
+  // For coroutines: co_await it. Does not block the thread; see :awaitable.
+  template <event_loop Loop>
+  [[nodiscard]] async_receive_operation<call_server, Loop> async_receive(Loop& loop) {
+    return async_receive_operation<call_server, Loop>(*this, loop);
   }
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
   // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
@@ -395,7 +408,8 @@ class call_queue : public detail::queue_object {
   }
   [[nodiscard]] std::size_t capacity() const { return static_cast<std::size_t>(view().capacity); }
   // Calls under way.
-  [[nodiscard]] std::size_t size() const { return detail::calls_under_way(view()); }
+  [[nodiscard]] std::size_t size() const { return statistics().under_way; }
+  [[nodiscard]] call_queue_statistics statistics() const { return detail::call_statistics(view()); }
 
  private:
   [[nodiscard]] detail::queue_view view() const {

@@ -103,6 +103,8 @@ class call_table {
                        bool ask) noexcept;
   // After answered or refused was read. Lets the place go.
   void finish(std::uint32_t call, call_word mine) noexcept;
+  // Gives up a request that no server has taken. false: one has, or had.
+  bool take_back(std::uint32_t call, call_word mine) noexcept;
   // Gives up, whatever state it is in.
   void cancel(std::uint32_t call, call_word mine) noexcept;
 
@@ -114,7 +116,8 @@ class call_table {
   bool any_sent(std::uint64_t seen) const noexcept {
     return std::atomic_ref(*requests_).load(std::memory_order_acquire) != seen;
   }
-  bool drained() const noexcept;
+  // Is nothing more to come? What a dead client was writing does not come.
+  bool drained(const queue_view& queue) noexcept;
   // false: it was cancelled, the answer goes nowhere.
   bool reply(std::uint32_t call, call_word mine, call_phase how) noexcept;
 
@@ -123,6 +126,9 @@ class call_table {
   // All that endpoint `slot`, which is gone, had under way.
   void retire(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept;
   std::uint32_t in_use() const noexcept;
+  std::uint64_t requests() const noexcept {
+    return std::atomic_ref(*requests_).load(std::memory_order_relaxed);  // a number
+  }
 
  private:
   std::byte* at(std::uint32_t call) const noexcept { return calls_ + std::size_t{call} * stride_; }

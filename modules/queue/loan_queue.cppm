@@ -29,6 +29,7 @@ export module ipcpp.queue:loan_queue;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
+import :awaitable;
 import :broadcast_queue;
 import :endpoint;
 import :loan_ring;
@@ -254,6 +255,11 @@ export class loan_subscriber {
   [[nodiscard]] received_loan receive_for(std::chrono::duration<Rep, Period> patience) {
     return receive_until(detail::deadline_after(patience));
   }
+  // For coroutines: co_await it. Does not block the thread; see :awaitable.
+  template <event_loop Loop>
+  [[nodiscard]] async_receive_operation<loan_subscriber, Loop> async_receive(Loop& loop) {
+    return async_receive_operation<loan_subscriber, Loop>(*this, loop);
+  }
   // Messages this subscriber has missed so far (drop_oldest).
   [[nodiscard]] std::uint64_t lost() const noexcept { return state_->lost; }
   [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
@@ -283,6 +289,8 @@ export class loan_queue : public detail::queue_object {
   void close();
   void reopen();
   [[nodiscard]] bool is_closed() const;
+  // Published, and not yet taken by the slowest living subscriber.
+  [[nodiscard]] std::size_t size() const;
   [[nodiscard]] std::size_t capacity() const;
   [[nodiscard]] std::size_t max_message_size() const;
   [[nodiscard]] loan_queue_statistics statistics() const;

@@ -21,7 +21,8 @@
 // the reclaimer reads the cursor (acquire) before the holds: it sees one of the two. No fence, no count
 // that a death could falsify. Joining as in :broadcast_ring (Q5).
 //
-// Crash story. Publisher dead with a chunk loaned: whoever finds the pool empty, or takes its endpoint,
+// Crash story. Publisher dead between its cell and the tail: whoever publishes next, or looks where the
+// subscribers are, moves the tail. Publisher dead with a chunk loaned: whoever finds the pool empty, or takes its endpoint,
 // makes it free; or published at p, if a cell says so (it died between the two stores; an older cell
 // may say so too, which is as good: such a chunk is reusable at once). Subscriber dead: its cursor and
 // its holds count no more from the instant that the kernel says so.
@@ -124,12 +125,15 @@ class loan_ring {
 
   void retire(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept;
   std::uint32_t chunks_in_use(const queue_view& queue) noexcept;
+  std::uint64_t untaken(const queue_view& queue) noexcept;
 
  private:
   struct survey {
     std::uint64_t tail;
     std::uint64_t slowest;
   };
+  // Moves the tail over what is published already.
+  void help_tail() noexcept;
   // Where the subscribers are; those whose cursor is below `bury_below` are asked for, and the slots
   // of the dead among them freed.
   survey look_round(const queue_view& queue, std::uint64_t bury_below) noexcept;

@@ -39,6 +39,7 @@ export module ipcpp.queue:message_queue;
 import ipcpp.platform;
 import ipcpp.sync;
 import ipcpp.malloc;
+import :awaitable;
 import :endpoint;
 import :letter_ring;
 import :queue_object;
@@ -80,6 +81,8 @@ export struct mail_state {
   std::uint32_t priorities = 0;
   std::uint32_t owner = 0;       // slot + 1
   std::uint32_t empties = 0;     // receivers: tries in vain since the last look after the dead
+  std::uint32_t fulls = 0;       // senders: tries in vain since the last look at what is ours
+  std::uint32_t unfinished = 0;  // senders: claims neither committed nor withdrawn
   std::size_t wanted_bytes = 0;  // senders: what is waited for
   std::uint32_t wanted_priority = 0;
 
@@ -93,11 +96,17 @@ export struct mail_state {
   // Senders.
   ring_result try_claim(std::uint32_t priority, std::size_t bytes, record& out);
   void commit(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
-    rings[priority].commit(of, bytes);
-    count(0);
-    count(1, bytes);
+    finish(priority, of, bytes);
     notify_one(end.view(), end.head().receivers);
   }
+  void finish(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
+    rings[priority].commit(of, bytes);
+    --unfinished;
+    count(0);
+    count(1, bytes);
+  }
+  // Nothing is unfinished, yet the ring says so: somebody wrote over a commit. Gives it up.
+  void give_up_unfinished() noexcept;
   void withdraw(std::uint32_t priority, const record& of) noexcept;
   send_result claim_until(std::uint32_t priority, std::size_t bytes, platform::steady_time deadline,
                           record& out);
@@ -321,6 +330,19 @@ export class message_sender {
   // In their order, as many as there is room for; how many. One wake-up for all.
   std::size_t try_send_batch(std::span<const std::span<const std::byte>> messages,
                              std::uint32_t priority = 0);
+  // All of them, in order, though not necessarily next to each other. Throws closed; how many went
+  // before is not told.
+  void send_batch(std::span<const std::span<const std::byte>> messages, std::uint32_t priority = 0);
+  // How many were sent before the deadline, or before the queue was closed.
+  [[nodiscard]] std::size_t send_batch_until(std::span<const std::span<const std::byte>> messages,
+                                             platform::steady_time deadline,
+                                             std::uint32_t priority = 0);
+  template <class Rep, class Period>
+  [[nodiscard]] std::size_t send_batch_for(std::span<const std::span<const std::byte>> messages,
+                                           std::chrono::duration<Rep, Period> patience,
+                                           std::uint32_t priority = 0) {
+    return send_batch_until(messages, detail::deadline_after(patience), priority);
+  }
 
   [[nodiscard]] std::size_t max_message_size() const noexcept {
     return state_->rings[0].most_bytes();
@@ -374,10 +396,10 @@ export class message_receiver {
   [[nodiscard]] received_letter receive_for(std::chrono::duration<Rep, Period> patience) {
     return receive_until(detail::deadline_after(patience));
   }
-  // Calls `use` with each letter that is there, at most `most`, and releases it; how many. The
-  // letter is released even if `use` throws.
+  // Calls `use` with each letter that is there, at most `most`, and releases it; how many. A letter is
+  // released even if `use` throws.
   template <class Use>
-  std::size_t receive_batch(std::size_t most, Use&& use) {
+  std::size_t try_receive_batch(std::size_t most, Use&& use) {
     std::size_t n = 0;
     for (; n < most; ++n) {
       received_letter letter = try_receive();
@@ -385,6 +407,31 @@ export class message_receiver {
       use(std::as_const(*letter));
     }
     return n;
+  }
+  // The same after waiting for the first one. 0: nothing more will come, or the time is over.
+  template <class Use>
+  std::size_t receive_batch(std::size_t most, Use&& use) {
+    return receive_batch_until(most, detail::forever, std::forward<Use>(use));
+  }
+  template <class Use>
+  std::size_t receive_batch_until(std::size_t most, platform::steady_time deadline, Use&& use) {
+    if (most == 0) return 0;
+    {
+      received_letter first = receive_until(deadline);
+      if (!first) return 0;
+      use(std::as_const(*first));
+    }
+    return 1 + try_receive_batch(most - 1, use);
+  }
+  template <class Rep, class Period, class Use>
+  std::size_t receive_batch_for(std::size_t most, std::chrono::duration<Rep, Period> patience,
+                                Use&& use) {
+    return receive_batch_until(most, detail::deadline_after(patience), std::forward<Use>(use));
+  }
+  // For coroutines: co_await it. Does not block the thread; see :awaitable.
+  template <event_loop Loop>
+  [[nodiscard]] async_receive_operation<message_receiver, Loop> async_receive(Loop& loop) {
+    return async_receive_operation<message_receiver, Loop>(*this, loop);
   }
 
   // Ready when there is a letter, or the queue is closed and drained.

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -205,4 +206,52 @@ TEST_F(CrashBroadcast, KilledAtEveryInstructionOfPublishingOverTheDead) {
         now->use_again();
       });
   crash::kill_everywhere(s);
+}
+
+TEST_F(CrashBroadcast, PairsKilledAtEveryInstruction) {
+  ipcpp::broadcast_publisher<note> publisher;
+  ipcpp::broadcast_subscriber<note> subscriber;
+  std::size_t kills = 0;
+  for (const overflow what : {overflow::block, overflow::drop_oldest}) {
+    const auto prepare = [&, what] {
+      now = std::make_unique<stage>(what);
+      now->publisher.publish(make_note(1));
+    };
+    const auto check = [&, what](bool) {
+      (void)now->publisher.try_publish(make_note(60));
+      const auto seen = now->drain();
+      if (what == overflow::block) {
+        ASSERT_GE(seen.size(), 1u) << "lost";
+        EXPECT_EQ(seen.front(), 1u);
+      }
+      for (std::size_t i = 1; i < seen.size(); ++i)
+        EXPECT_GT(seen[i], seen[i - 1]) << "doubled, or out of order";
+      now->use_again();
+    };
+    const auto publishes = [&](std::uint64_t from) {
+      auto s = scene(
+          "publish two", prepare,
+          [&, from] {
+            (void)publisher.try_publish(make_note(from));
+            (void)publisher.try_publish(make_note(from + 1));
+          },
+          check);
+      s.before = [&] { publisher = now->feed->publisher(); };
+      return s;
+    };
+    auto receives = scene(
+        "receive and mend", prepare,
+        [&] {
+          for (int looks = 0; looks < 70; ++looks) (void)subscriber.try_receive();
+        },
+        check);
+    receives.before = [&] { subscriber = now->feed->subscriber(ipcpp::begin_with::oldest); };
+    for (const auto& first : {publishes(30), receives})
+      for (auto second : {publishes(40), receives}) {
+        second.most = 8;
+        kills += crash::kill_pairs(first, second);
+        if (HasFailure()) return;
+      }
+  }
+  std::printf("broadcast_queue: %zu pairs\n", kills);
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -132,6 +133,13 @@ struct call_stage {
   }
   void use_again() {
     serve(server);
+    // What the dead began does not keep a closed one from its end.
+    calls->close();
+    ipcpp::receive_status end = ipcpp::receive_status::empty;
+    for (int looks = 0; looks < 200 && end == ipcpp::receive_status::empty; ++looks)
+      end = server.try_receive().status();
+    EXPECT_EQ(end, ipcpp::receive_status::closed);
+    calls->reopen();
     for (int lap = 0; lap < 3; ++lap) {
       std::vector<ipcpp::pending_call<answer>> all;
       for (std::uint64_t i = 0; i < places; ++i) {
@@ -249,6 +257,74 @@ TEST_F(CrashLoan, KilledAtEveryInstructionOfTakingBackWhatTheDeadHad) {
   crash::kill_everywhere(s);
 }
 
+TEST_F(CrashLoan, PairsKilledAtEveryInstruction) {
+  ipcpp::loan_publisher publisher;
+  ipcpp::loan_subscriber subscriber;
+  std::size_t kills = 0;
+  for (const auto what : {ipcpp::overflow::block, ipcpp::overflow::drop_oldest}) {
+    const auto prepare = [&, what] {
+      now = std::make_unique<loan_stage>(what);
+      for (int i = 1; i <= 2; ++i) {
+        auto loan = now->publisher.loan(100);
+        loan_stage::fill(loan, i);
+        loan.publish();
+      }
+    };
+    const auto check = [&, what](bool) {
+      const auto seen = now->drain();
+      if (what == ipcpp::overflow::block) {
+        ASSERT_GE(seen.size(), 2u) << "lost";
+        EXPECT_EQ(seen[1], 2);
+      }
+      for (std::size_t i = 1; i < seen.size(); ++i)
+        EXPECT_GT(seen[i], seen[i - 1]) << "doubled, or out of order";
+      now->use_again();
+    };
+    const auto publishes = [&](int from) {
+      auto s = scene(
+          "lend and publish", prepare,
+          [&, from] {
+            for (int i = from; i < from + 2; ++i) {
+              auto loan = publisher.try_loan(100);
+              if (!loan) break;
+              loan_stage::fill(loan, i);
+              (void)loan.try_publish();
+            }
+          },
+          check);
+      s.before = [&] { publisher = now->frames->publisher(); };
+      return s;
+    };
+    const auto reads = [&](int from) {
+      auto s = scene(
+          "read, hold one", prepare,
+          [&] {
+            auto held = subscriber.try_receive();
+            for (int looks = 0; looks < 3; ++looks) (void)subscriber.try_receive();
+          },
+          check);
+      s.before = [&, from] {
+        subscriber = now->frames->subscriber();
+        publisher = now->frames->publisher();
+        for (int i = from; i < from + 2; ++i) {
+          auto loan = publisher.try_loan(100);
+          if (!loan) break;
+          loan_stage::fill(loan, i);
+          (void)loan.try_publish();
+        }
+      };
+      return s;
+    };
+    for (const auto& first : {publishes(30), reads(10)})
+      for (auto second : {publishes(40), reads(50)}) {
+        second.most = 8;
+        kills += crash::kill_pairs(first, second);
+        if (HasFailure()) return;
+      }
+  }
+  std::printf("loan_queue: %zu pairs\n", kills);
+}
+
 TEST_F(CrashCall, KilledAtEveryInstructionOfAsking) {
   auto s = scene(
       "ask, cancel one, wait for the other's answer", [&] { now = std::make_unique<call_stage>(); },
@@ -301,4 +377,60 @@ TEST_F(CrashCall, KilledAtEveryInstructionOfAnswering) {
       });
   crash::kill_everywhere(s);
   EXPECT_TRUE(told && answered);
+}
+
+TEST_F(CrashCall, PairsKilledAtEveryInstruction) {
+  ipcpp::call_client<question, answer> client;
+  ipcpp::call_server<question, answer> server;
+  const auto prepare = [&] {
+    now = std::make_unique<call_stage>();
+    now->under_way.emplace(now->client.start({7}));
+  };
+  const auto check = [&](bool) {
+    auto result = now->under_way->get_for(120ms);
+    if (!result && result.status() == call_status::timed_out) {
+      call_stage::serve(now->server);
+      result = now->under_way->get_for(5s);
+    }
+    if (result) {
+      for (const std::uint64_t n : result->square) EXPECT_EQ(n, 49u) << "torn";
+    } else {
+      EXPECT_EQ(result.status(), call_status::server_died);
+    }
+    now->under_way.reset();
+    now->use_again();
+  };
+  auto asks = scene(
+      "ask and cancel", prepare,
+      [&] {
+        auto cancelled = client.try_start({1});
+        auto under_way = client.try_start({2});
+        cancelled.cancel();
+        for (int looks = 0; looks < 3; ++looks)
+          if (auto request = server.try_receive())
+            request.reply(call_stage::square(request.request().number));
+        (void)under_way.try_get();
+      },
+      check);
+  asks.before = [&] {
+    client = now->calls->client();
+    server = now->calls->server();
+  };
+  auto answers = scene(
+      "answer", prepare,
+      [&] {
+        for (int i = 0; i < 2; ++i)
+          if (auto request = server.try_receive())
+            request.reply(call_stage::square(request.request().number));
+      },
+      check);
+  answers.before = [&] { server = now->calls->server(); };
+  std::size_t kills = 0;
+  for (const auto& first : {asks, answers})
+    for (auto second : {asks, answers}) {
+      second.most = 8;
+      kills += crash::kill_pairs(first, second);
+      if (HasFailure()) return;
+    }
+  std::printf("call_queue: %zu pairs\n", kills);
 }

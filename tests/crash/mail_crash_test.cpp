@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -35,10 +36,16 @@ constexpr std::size_t ring_bytes = 1024;  // 16 granules, 15 of them usable
 
 // Says how far the victim came, in memory that the queue does not know.
 struct diary {
+  std::atomic<bool> sent[4]{};              // pairs: by place_in_diary of the letter
+  std::atomic<bool> taken[4]{};             // before it was released
   std::atomic<std::uint32_t> received{0};   // letters whose receive has returned
   std::atomic<std::uint32_t> releasing{0};  // letters whose release has begun
 };
 
+// 100, 101: sent before; 1, 2: by victims.
+std::size_t place_in_diary(std::uint32_t number) {
+  return number >= 100 ? number - 100 : number + 1;
+}
 std::vector<std::byte> letter_of(std::uint32_t number, std::size_t size) {
   std::vector<std::byte> made(size, static_cast<std::byte>(number * 7 + 1));
   std::memcpy(made.data(), &number, sizeof number);
@@ -404,4 +411,59 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfTakingADeadOnesEndpoint) {
         if (finished) EXPECT_EQ(seen.size(), 2u);
       });
   crash::kill_everywhere(s);
+}
+
+TEST_F(CrashMail, PairsKilledAtEveryInstruction) {
+  // Endpoints are attached before the walk begins, in the victim's own memory.
+  std::optional<ipcpp::message_sender> out;
+  std::optional<ipcpp::message_receiver> in;
+  const auto prepare = [&] {
+    now = std::make_unique<stage>();
+    now->turn(12);
+    now->fill(2, 40);
+  };
+  const auto check = [&](bool) {
+    std::size_t times[4] = {};
+    for (const stage::got& g : now->drain()) {
+      const std::size_t at = place_in_diary(g.number);
+      ASSERT_LT(at, 4u);
+      EXPECT_EQ(++times[at], 1u) << "twice";
+      if (now->notes->taken[at]) EXPECT_TRUE(g.again) << "an unflagged duplicate of " << g.number;
+    }
+    for (std::size_t at = 0; at < 4; ++at)
+      if (at < 2 || now->notes->sent[at])
+        EXPECT_TRUE(times[at] == 1 || now->notes->taken[at]) << at;
+    now->use_again();
+  };
+  const auto sends = [&](std::uint32_t number) {
+    auto s = scene(
+        "send", prepare,
+        [&, number] {
+          if (out->try_send(letter_of(number, number == 1 ? 100 : 40)))
+            now->notes->sent[place_in_diary(number)] = true;
+        },
+        check);
+    s.before = [&] { out.emplace(now->mail->sender()); };
+    return s;
+  };
+  const auto receives = [&](int looks) {
+    auto s = scene(
+        looks == 1 ? "receive" : "receive and mend", prepare,
+        [&, looks] {
+          for (int look = 0; look < looks; ++look)
+            if (auto letter = in->try_receive())
+              now->notes->taken[place_in_diary(number_in(*letter).value_or(100))] = true;
+        },
+        check);
+    s.before = [&] { in.emplace(now->mail->receiver()); };
+    return s;
+  };
+  std::size_t kills = 0;
+  for (const auto& first : {sends(1), receives(1)})
+    for (auto second : {sends(2), receives(1), receives(70)}) {
+      second.most = 8;
+      kills += crash::kill_pairs(first, second);
+      if (HasFailure()) return;
+    }
+  std::printf("message_queue: %zu pairs\n", kills);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -79,8 +80,7 @@ class victim {
     while (this->address() == address)
       if (!step()) return false;
     watch(address, 1);
-    if (::ptrace(PTRACE_CONT, pid_, nullptr, nullptr) != 0)
-      throw std::runtime_error("PTRACE_CONT");
+    if (::ptrace(PTRACE_CONT, pid_, nullptr, nullptr) != 0) throw std::runtime_error("PTRACE_CONT");
     wait_for_stop();
     if (last_signal_ == SIGSTOP) return false;
     watch(0, 0);
@@ -119,7 +119,8 @@ class victim {
   // The processor's first breakpoint register; 7 is the one that turns it on.
   void watch(std::uint64_t address, std::uint64_t on) {
     const auto set = [&](std::size_t which, std::uint64_t to) {
-      return ::ptrace(PTRACE_POKEUSER, pid_, offsetof(user, u_debugreg) + which * sizeof to, to) == 0;
+      return ::ptrace(PTRACE_POKEUSER, pid_, offsetof(user, u_debugreg) + which * sizeof to, to) ==
+             0;
     };
     if (!set(7, 0) || (on != 0 && (!set(0, address) || !set(7, on))))
       throw std::runtime_error("no hardware breakpoints here");
@@ -256,25 +257,6 @@ bool kill_at(const scene& played, place_to_die place) {
   return finished;
 }
 
-bool kill_at_event(const scene& played, std::size_t event) {
-  const bool everywhere = test::prove_in_full();
-  const one_processor pinned;
-  played.prepare();
-  const std::span<const std::byte> watched =
-      played.watched ? played.watched() : std::span<const std::byte>();
-  victim dying(played);
-  std::vector<std::byte> seen(watched.begin(), watched.end());
-  for (std::size_t events = 0; events < event;) {
-    const bool system_call = dying.is_system_call(dying.address());
-    if (!dying.step()) return false;
-    const bool changed =
-        !seen.empty() && std::memcmp(seen.data(), watched.data(), watched.size()) != 0;
-    if (changed) seen.assign(watched.begin(), watched.end());
-    if (everywhere || system_call || changed) ++events;
-  }
-  return true;
-}
-
 report kill_everywhere(const scene& played) {
   const bool everywhere = test::prove_in_full() && !played.events_only;
   const one_processor pinned;
@@ -310,17 +292,39 @@ report kill_everywhere(const scene& played) {
   return result;
 }
 
+std::size_t kill_pairs(const scene& first, const scene& second,
+                       const std::function<void(bool finished)>& between) {
+  scene before = first;
+  before.events_only = true;
+  const std::vector<place_to_die> places = places_of(before);
+  constexpr std::size_t most = 8;
+  const std::size_t each =
+      test::prove_in_full() || places.size() <= most ? 1 : (places.size() + most - 1) / most;
+  std::size_t kills = 0;
+  for (std::size_t i = 0; i < places.size() && !testing::Test::HasFailure(); i += each) {
+    scene after = second;
+    after.name += ", after \"" + first.name + "\" died at " + std::to_string(i + 1) + " of " +
+                  std::to_string(places.size());
+    after.prepare = [&] {
+      first.prepare();
+      between(kill_at(first, places[i]));
+    };
+    kills += kill_everywhere(after).kills;
+  }
+  return kills;
+}
+
 #else
 
 std::vector<place_to_die> places_of(const scene&) {
   throw std::runtime_error(why_not());
 }
 
-bool kill_at(const scene&, place_to_die) {
+std::size_t kill_pairs(const scene&, const scene&, const std::function<void(bool)>&) {
   throw std::runtime_error(why_not());
 }
 
-bool kill_at_event(const scene&, std::size_t) {
+bool kill_at(const scene&, place_to_die) {
   throw std::runtime_error(why_not());
 }
 

@@ -64,10 +64,13 @@ struct place_to_die {
 std::vector<place_to_die> places_of(const scene& played);
 // A victim of the scene dies there; prepare() and check() are the caller's. true: it had finished.
 bool kill_at(const scene& played, place_to_die place);
-// Plays the scene once, up to the `event`-th event (counted from 1; ~0: to the end), kills the victim
-// there, and leaves what it left, unchecked. false: the operation was over before. For victims that
-// come before the one under test.
-bool kill_at_event(const scene& played, std::size_t event);
+
+// One victim after the other: the first dies after each of its events (by default after eight of
+// them), the second then everywhere as kill_everywhere has it, and the second's check() follows. What `second` prepares is not used;
+// between(finished) runs after each of the first's deaths. How many second ones were killed.
+std::size_t kill_pairs(
+    const scene& first, const scene& second,
+    const std::function<void(bool finished)>& between = [](bool) {});
 
 // Prints the report. Throws std::runtime_error if the victim ends in another way than it should.
 report kill_everywhere(const scene& played);

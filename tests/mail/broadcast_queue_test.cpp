@@ -255,3 +255,21 @@ TEST_F(BroadcastQueue, ManyPublishersAndSubscribersAgreeOnTheOrder) {
     segment.destroy<broadcast_queue<tick>>("feed");
   }
 }
+
+TEST_F(BroadcastQueue, BlockingBatchesGoThroughASmallRing) {
+  auto& feed = make(4, overflow::block);
+  auto publisher = feed.publisher();
+  auto subscriber = feed.subscriber();
+  std::vector<tick> many;
+  for (std::uint64_t i = 0; i < 50; ++i) many.push_back(make_tick(i));
+  EXPECT_EQ(publisher.publish_batch_for(many, 1ms), 4u);
+  std::thread reads([&] {
+    for (std::uint64_t i = 0; i < 54; ++i) {
+      auto got = subscriber.receive();
+      ASSERT_TRUE(got);
+      EXPECT_EQ(got->number, i < 4 ? i : i - 4);
+    }
+  });
+  EXPECT_EQ(publisher.publish_batch(many), 50u);
+  reads.join();
+}

@@ -163,3 +163,28 @@ TEST_F(CallQueue, AClosedOneFinishesWhatIsUnderWay) {
   calls.reopen();
   EXPECT_EQ(client.call_for({6}, 1ms).status(), call_status::timed_out);
 }
+
+TEST_F(CallQueue, WhoHoldsADestroyedOneIsTold) {
+  calls_type& calls = make(4);
+  auto client = calls.client();
+  auto server = calls.server();
+  auto taken = client.start({3});
+  auto request = server.try_receive();
+  ASSERT_TRUE(request);
+  auto waits = client.start({5});
+  auto forgotten = client.start({6});
+  EXPECT_EQ(calls.statistics().requests, 3u);
+  EXPECT_EQ(calls.statistics().under_way, 3u);
+  EXPECT_TRUE(segment.destroy<calls_type>("calls"));
+  // What a server has in hand goes on; what none has taken comes back to its client.
+  EXPECT_TRUE(request.reply({3, 9}));
+  EXPECT_EQ(taken.get()->square, 9u);
+  EXPECT_EQ(waits.get().status(), call_status::closed);
+  EXPECT_EQ(client.call({7}).status(), call_status::closed);
+  auto last = server.receive();
+  ASSERT_TRUE(last) << "drained first";
+  EXPECT_EQ(last.request().number, 6u);
+  EXPECT_TRUE(last.reply({6, 36}));
+  EXPECT_EQ(server.receive().status(), receive_status::destroyed);
+  EXPECT_EQ(forgotten.get()->square, 36u);
+}

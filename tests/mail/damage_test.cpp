@@ -46,11 +46,32 @@ const std::uint64_t hostile[] = {0,
                                  0x5555555555555555,
                                  0x0000001000000401};
 
-// Between two guards of its own, so that whatever is written outside is seen.
+// Between guards, so that what is written outside is seen.
 struct stage {
+  static constexpr std::size_t guard_bytes = 4096;
+  static constexpr std::byte guard_value{0xa5};
+
   ipcpp::segment segment = ipcpp::segment::anonymous({.max_size = 4_MiB});
   std::span<std::byte> block;
-  std::vector<std::byte> outside;
+  std::vector<std::byte*> guards;
+
+  stage() { add_guards(); }
+  stage(const stage&) = delete;
+  stage& operator=(const stage&) = delete;
+  ~stage() {
+    for (const std::byte* const guard : guards)
+      for (std::size_t i = 0; i < guard_bytes; ++i)
+        if (guard[i] != guard_value) {
+          ADD_FAILURE() << "wrote out of the queue";
+          return;
+        }
+  }
+  void add_guards() {
+    for (int i = 0; i < 3; ++i) {
+      guards.push_back(static_cast<std::byte*>(segment.heap().allocate(guard_bytes)));
+      std::memset(guards.back(), static_cast<int>(guard_value), guard_bytes);
+    }
+  }
 
   template <class Queue>
   void watch(Queue& queue) {
@@ -59,6 +80,7 @@ struct stage {
     std::uint64_t size = 0;
     std::memcpy(&size, link->get() + 16, sizeof size);
     block = {link->get(), static_cast<std::size_t>(size)};
+    add_guards();
   }
   void scribble(std::size_t word, std::uint64_t value) {
     std::memcpy(block.data() + word * 8, &value, 8);
@@ -219,6 +241,46 @@ TEST(Damage, OfALoanQueueCostsMessagesAndNoMore) {
       survive([&] { (void)frames.statistics(); });
     }
   }
+}
+
+TEST(Damage, OfACallQueueCostsCallsAndNoMore) {
+  using calls_type = ipcpp::call_queue<item, item>;
+  const ipcpp::call_queue_options options{.capacity = 3, .endpoints = 3};
+  stage probe;
+  probe.watch(probe.segment.construct<calls_type>("calls", options));
+  std::size_t cases = 0;
+  for (std::size_t word = first_word; word < probe.words(); ++word) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::uint64_t value = hostile[(word * 5 + i * 7) % std::size(hostile)];
+      stage now;
+      auto& calls = now.segment.construct<calls_type>("calls", options);
+      now.watch(calls);
+      auto client = calls.client();
+      auto server = calls.server();
+      auto before = client.start({1, {}});
+      auto taken = client.start({2, {}});
+      auto request = server.try_receive();
+      now.scribble(word, value);
+      ++cases;
+      survive([&] { (void)request.reply({3, {}}); });
+      for (std::uint64_t turn = 0; turn < 20; ++turn) {
+        survive([&] {
+          auto call = client.try_start({turn, {}});
+          auto got = server.try_receive();
+          if (got) (void)got.reply(got.request());
+          (void)call.try_get();
+        });
+      }
+      survive([&] { (void)before.try_get(); });
+      survive([&] { (void)taken.try_get(); });
+      survive([&] { (void)calls.statistics(); });
+      survive([&] {
+        calls.close();
+        for (int looks = 0; looks < 70; ++looks) (void)server.try_receive();
+      });
+    }
+  }
+  EXPECT_GE(cases, 300u);
 }
 
 TEST(Damage, OfEverythingAtOnceHangsNobody) {

@@ -242,9 +242,32 @@ TEST_F(MessageQueue, BatchesGoAsFarAsThereIsRoom) {
   const std::vector<std::span<const std::byte>> many(20, bytes("one of many"));
   EXPECT_EQ(out.try_send_batch(many), 15u);
   std::size_t seen = 0;
-  EXPECT_EQ(in.receive_batch(10, [&](const ipcpp::incoming_letter& l) { seen += l.size(); }), 10u);
+  EXPECT_EQ(in.try_receive_batch(10, [&](const ipcpp::incoming_letter& l) { seen += l.size(); }),
+            10u);
   EXPECT_EQ(seen, 110u);
-  EXPECT_EQ(in.receive_batch(10, [](const ipcpp::incoming_letter&) {}), 5u);
+  EXPECT_EQ(in.try_receive_batch(10, [](const ipcpp::incoming_letter&) {}), 5u);
+}
+
+TEST_F(MessageQueue, BlockingBatchesGoThroughASmallRing) {
+  message_queue& mail = make({.capacity = 1024});
+  auto out = mail.sender();
+  auto in = mail.receiver();
+  const std::vector<std::span<const std::byte>> many(100, bytes("one of many"));
+  EXPECT_EQ(out.send_batch_for(many, 1ms), 15u);
+  std::size_t seen = 0;
+  const auto count = [&](const ipcpp::incoming_letter&) { ++seen; };
+  EXPECT_EQ(in.receive_batch(4, count), 4u);
+  EXPECT_EQ(in.receive_batch(100, count), 11u);
+  EXPECT_EQ(in.receive_batch_for(1, 1ms, count), 0u);
+  std::thread reads([&] {
+    while (in.receive_batch(7, count) != 0) {
+    }
+  });
+  out.send_batch(many);
+  mail.close();
+  reads.join();
+  EXPECT_EQ(seen, 115u);
+  EXPECT_ERROR(out.send_batch(many), closed);
 }
 
 TEST_F(MessageQueue, AClosedQueueIsDrainedThenEndsAndCanBeReopened) {

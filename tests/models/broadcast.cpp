@@ -22,6 +22,7 @@ struct broadcast_choices {
   bool scan_fence = true;
   bool second_look = true;
   bool tail_again = true;
+  bool tail_may_lag = true;
   bool living_are_left_alone = true;
   bool write_fence = true;
   bool read_fence = true;
@@ -154,6 +155,14 @@ struct broadcast_model : rl::test_suite<broadcast_model, 3> {
     }
     return false;
   }
+  // Does a subscriber that found nothing take its cursor, or the tail, for damaged?
+  bool is_astray(std::uint64_t c) {
+    const std::uint64_t t = tail.load(acquire);
+    if (c <= t) return false;
+    const std::uint64_t here = words[c % size].load(acquire);
+    if (next_of(here) == c + 1 ? state_of(here) != writing : next_of(here) > c + 1) return false;
+    return !choices.tail_may_lag || c != t + 1 || next_of(words[t % size].load(acquire)) < t + 1;
+  }
   void repair(std::uint64_t c) {
     const std::uint64_t seen = words[c % size].load(acquire);
     if (next_of(seen) == c + 1 && state_of(seen) == writing) make_hollow(words[c % size], seen);
@@ -183,12 +192,18 @@ struct broadcast_model : rl::test_suite<broadcast_model, 3> {
       std::uint64_t c = start;
       bool lost = false;
       for (int n = 0; n < 8; ++n)
-        if (!try_read(c, lost)) repair(c);
+        if (!try_read(c, lost)) {
+          repair(c);
+          require(!is_astray(c), "a sound ring is taken for damaged");
+        }
       wait_until([&] { return p_over && q_over; });
       const bool all_over = p_over && q_over;
       full_fence();
       for (int n = 0; n < 8; ++n)
-        if (!try_read(c, lost)) repair(c);
+        if (!try_read(c, lost)) {
+          repair(c);
+          require(!is_astray(c), "a sound ring is taken for damaged");
+        }
       if (all_over)
         for (std::uint64_t p = c; p < most; ++p)
           require(!must[p], "a published message was not seen");
@@ -203,6 +218,7 @@ const mutation mutations[] = {
     {"looking at the cursors without a fence", [] { choices.scan_fence = false; }},
     {"no second look at the word", [] { choices.second_look = false; }},
     {"publishers do not look at the tail again", [] { choices.tail_again = false; }},
+    {"the tail is taken for exact", [] { choices.tail_may_lag = false; }},
     {"the living are taken for dead", [] { choices.living_are_left_alone = false; }},
     {"no fence after the word says writing (Q9)", [] { choices.write_fence = false; }},
     {"no fence before the second look", [] { choices.read_fence = false; }},

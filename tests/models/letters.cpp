@@ -21,7 +21,9 @@ using namespace model;
 namespace {
 
 constexpr std::uint64_t size = 4;
-constexpr unsigned letters = 5;  // 0, 1: P's; 2, 3: S's; 4: the successor's
+// 0 to 3: P's, enough for a lap and a half, so that who sleeps wakes up in another lap; 4, 5: S's;
+// 6: the successor's.
+constexpr unsigned letters = 7;
 
 struct letter_choices {
   bool tail_again = true;
@@ -86,7 +88,6 @@ struct letter_model : rl::test_suite<letter_model, 3> {
   void before() {
     begin_iteration();
     two_receivers = rl::rand(2) != 0;
-    const bool bit = rl::rand(2) != 0;
     for (std::uint64_t i = 0; i < size; ++i) {
       claims[i].init(0);
       takes[i].init(0);
@@ -94,7 +95,6 @@ struct letter_model : rl::test_suite<letter_model, 3> {
       payload[i].init();
     }
     const std::uint64_t on = (heads[0].last() & 1) ^ 1;
-    (void)bit;
     tail.init(on);
     head.init(on);
     freed.init(on);
@@ -321,7 +321,7 @@ struct letter_model : rl::test_suite<letter_model, 3> {
       payload[(of.position + g) % size].use();
       // What lies where a head may lie one day: any bits.
       if (g != 0)
-        heads[(of.position + g) % size].store(rl::rand(2) | 1 << 2 | 1 << 4 | (number + 8) << 8,
+        heads[(of.position + g) % size].store(rl::rand(2) | 1 << 2 | 1 << 4 | (number + letters) << 8,
                                               relaxed);
     }
   }
@@ -368,9 +368,8 @@ struct letter_model : rl::test_suite<letter_model, 3> {
     std::uint64_t free_seen = 0;
     if (i == 0) {
       control[1].store(1, release);
-      const bool lives = mortal(40, [&] {
-        send(1, 0, free_seen);
-        send(1, 1, free_seen);
+      const bool lives = mortal(80, [&] {
+        for (unsigned n = 0; n < 4; ++n) send(1, n, free_seen);
       });
       if (!lives) {
         dead[1].store(1, release);
@@ -379,14 +378,14 @@ struct letter_model : rl::test_suite<letter_model, 3> {
           std::uint64_t old = 1;
           control[1].compare_exchange(old, 2, acq_rel);
           free_seen = 0;
-          send(1, 4, free_seen);
+          send(1, 6, free_seen);
         }
       }
       full_fence();  // what it did becomes visible some day: here, before the last look
       p_over = true;
     } else if (i == 1 && !two_receivers) {
-      send(2, 2, free_seen);
-      send(2, 3, free_seen);
+      send(2, 4, free_seen);
+      send(2, 5, free_seen);
       full_fence();
       s_over = true;
     } else if (i == 1) {
@@ -408,14 +407,14 @@ struct letter_model : rl::test_suite<letter_model, 3> {
       full_fence();
       s_over = true;
     } else {
-      for (int n = 0; n < 6; ++n) {
+      for (int n = 0; n < 10; ++n) {
         if (!receive(3)) mend(3);
       }
       wait_until([&] { return p_over && s_over; });
       // Let what the others did become visible, as the kernel's and the waiting's orders do.
       all_over = p_over && s_over;
       full_fence();
-      for (int n = 0; n < 14; ++n) {
+      for (int n = 0; n < 16; ++n) {
         if (!receive(3)) mend(3);
       }
       help_tail();

@@ -2,23 +2,22 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <coroutine>
 #include <cstdint>
-#include <exception>
-#include <map>
 #include <thread>
 #include <vector>
 #include <poll.h>
-#include <sys/epoll.h>
-#include <unistd.h>
 
 #include "posix_process.hpp"
+
+#include "epoll_loop.hpp"
 #include "queues.hpp"
 
 import ipcpp;
 
 using namespace std::chrono_literals;
+using test::epoll_loop;
 using test::object_in;
+using test::task;
 using test::tick;
 
 namespace {
@@ -39,48 +38,6 @@ std::vector<std::uint64_t> drain(Receiver& from) {
 struct QueueBell : testing::Test {
   ipcpp::segment segment = ipcpp::segment::anonymous({.max_size = 1 << 22});
   object_in<ipcpp::mpmc_queue<tick>> pool{segment, 4};
-};
-
-class epoll_loop {
- public:
-  epoll_loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
-  epoll_loop(const epoll_loop&) = delete;
-  epoll_loop& operator=(const epoll_loop&) = delete;
-  ~epoll_loop() { ::close(epoll_); }
-
-  void start(ipcpp::async_operation& operation) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.ptr = &operation;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, operation.native_handle(), &event) != 0)
-      throw std::runtime_error("epoll_ctl");
-    ++pending_;
-  }
-  void run() {
-    while (pending_ > 0) {
-      epoll_event event{};
-      if (::epoll_wait(epoll_, &event, 1, 10'000) != 1) throw std::runtime_error("nothing came");
-      auto& operation = *static_cast<ipcpp::async_operation*>(event.data.ptr);
-      if (!operation.try_complete()) continue;
-      ::epoll_ctl(epoll_, EPOLL_CTL_DEL, operation.native_handle(), nullptr);
-      --pending_;
-      operation.resume();
-    }
-  }
-
- private:
-  int epoll_;
-  int pending_ = 0;
-};
-
-struct task {
-  struct promise_type {
-    task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
 };
 
 template <class Receiver>

@@ -139,18 +139,16 @@ TEST(QueueLinearizability, ConcurrentHistoriesAreExplained) {
       auto out = queue->receiver();
       std::mt19937_64 random(p + 1);
       for (int mine = 1;; ++mine) {
-        while (round.load() < mine) {
-          if (stop) return;
-          std::this_thread::yield();
-        }
+        // Asleep between rounds: on a busy machine, threads that spin here keep each other from running.
+        round.wait(mine - 1);
+        if (stop) return;
         of[p].clear();
         for (std::size_t i = 0; i < each; ++i) {
           operation o;
           o.sends = random() % 2 == 0;
           if (o.sends) o.number = (p + 1) * 100 + i;
           o.begin = now.fetch_add(1);
-          // Others get a turn now and then, or nothing would overlap on a busy machine.
-          if (random() % 4 == 0) std::this_thread::yield();
+          if (random() % 4 == 0) std::this_thread::yield();  // others come in between
           if (o.sends) {
             if (!in.try_send({o.number})) o.number = 0;
           } else if (const auto got = out.try_receive()) {
@@ -159,7 +157,7 @@ TEST(QueueLinearizability, ConcurrentHistoriesAreExplained) {
           o.end = now.fetch_add(1);
           of[p].push_back(o);
         }
-        finished.fetch_add(1);
+        if (finished.fetch_add(1) + 1 == parties) finished.notify_one();
       }
     });
   auto drain = queue->receiver();
@@ -167,7 +165,8 @@ TEST(QueueLinearizability, ConcurrentHistoriesAreExplained) {
   for (int h = 1; h <= histories; ++h) {
     finished = 0;
     round = h;
-    while (finished != parties) std::this_thread::yield();
+    round.notify_all();
+    for (std::size_t n = 0; (n = finished.load()) != parties;) finished.wait(n);
     history seen(2);
     for (const auto& operations : of) seen.add(operations);
     for (std::size_t i = 0; i + 1 < parties; ++i)
@@ -191,6 +190,8 @@ TEST(QueueLinearizability, ConcurrentHistoriesAreExplained) {
     }
   }
   stop = true;
+  round = histories + 1;
+  round.notify_all();
   for (auto& t : threads) t.join();
   EXPECT_GT(concurrent, 0u);
 }
