@@ -17,6 +17,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -266,7 +267,7 @@ struct workloads {
   static double find_words() {
     auto m = lib().template make<Map>();
     for (const std::string& word : words()) ++m[lib().text(word)];
-    std::vector<decltype(lib().text(words()[0]))> keys;
+    std::vector<std::decay_t<decltype(lib().text(words()[0]))>> keys;
     for (const std::string& word : words()) keys.push_back(lib().text(word));
     return nanoseconds_per(words().size() * 5, [&] {
       std::uint64_t sum = 0;
