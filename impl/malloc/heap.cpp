@@ -141,8 +141,8 @@ void take_part(heap_state& s) {
   if (!s.heavy_fences) demand_fences(s);
   (void)s.members->self();
   s.who = s.members.get();
-  // All of the capacity accessible here means that one mapping covers whatever will be added.
-  if (s.source.adopt != nullptr && !s.source.adopt(s.source.object, s.source.capacity))
+  // A source of the user's own that has adopt() is taken at its word.
+  if (s.source.place != nullptr ? s.source.place->grows_by_mappings() : s.source.adopt != nullptr)
     s.catch_up = catch_up;
   if (!address_map::of_this_process().enter(s.header, s.header->capacity_bytes, &s))
     throw error(errc::limit_reached, describe(s.source), "room in this process's address map",

@@ -38,7 +38,7 @@ static_assert(sizeof(ledger_block) == 512 && offsetof(ledger_block, cell) == 16)
 // Records what this thread allocates from begin() to end(). One construction's, never moved.
 class ledger {
  public:
-  ledger(heap& memory, directory_slot& slot) noexcept : memory_(&memory), slot_(&slot) {}
+  inline ledger(heap& memory, directory_slot& slot) noexcept : memory_(&memory), slot_(&slot) {}
   ledger(const ledger&) = delete;
   ledger& operator=(const ledger&) = delete;
   ~ledger();

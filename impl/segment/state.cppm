@@ -53,16 +53,16 @@ static_assert(segment_header_at >= platform::first_usable_byte &&
 
 // Never moved. The order matters: each member uses the ones before it.
 struct segment_state {
-  explicit segment_state(platform::mapping mapped) noexcept
+  inline explicit segment_state(platform::mapping mapped) noexcept
       : place(std::move(mapped)), source(place, heap_source_at) {}
   segment_state(const segment_state&) = delete;
   segment_state& operator=(const segment_state&) = delete;
 
-  [[nodiscard]] segment_header& header() const noexcept {
+  [[nodiscard]] inline segment_header& header() const noexcept {
     return *reinterpret_cast<segment_header*>(place.base() + segment_header_at);
   }
-  [[nodiscard]] bool read_only() const noexcept { return !memory; }
-  [[nodiscard]] std::string describe() const {
+  [[nodiscard]] inline bool read_only() const noexcept { return !memory; }
+  [[nodiscard]] inline std::string describe() const {
     const std::string& name = place.object().name();
     return name.empty() ? "unnamed segment" : "segment '" + name + "'";
   }

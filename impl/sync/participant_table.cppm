@@ -123,23 +123,23 @@ struct participants::state {
   std::atomic<std::uint64_t> joined_incarnation{0};
   std::atomic<std::uint64_t> joined_as{0};
 
-  [[nodiscard]] bool is_member() const noexcept {
+  [[nodiscard]] inline bool is_member() const noexcept {
     return joined_incarnation.load(std::memory_order_acquire) ==
            platform::incarnation();  // pairs with join
   }
-  [[nodiscard]] participant_id member() const noexcept {
+  [[nodiscard]] inline participant_id member() const noexcept {
     const std::uint64_t packed = joined_as.load(std::memory_order_relaxed);  // after is_member
     return {static_cast<std::uint32_t>(packed >> 32), static_cast<std::uint32_t>(packed)};
   }
-  [[nodiscard]] platform::process_identity identity(std::uint32_t slot) const noexcept {
+  [[nodiscard]] inline platform::process_identity identity(std::uint32_t slot) const noexcept {
     // Relaxed: for messages, or written before the control word that the caller has acquired.
     detail::process_slot& of = processes[slot];
     return {detail::shared(of.pid).load(std::memory_order_relaxed),
             detail::shared(of.start_time).load(std::memory_order_relaxed),
             detail::shared(of.pid_namespace).load(std::memory_order_relaxed)};
   }
-  [[nodiscard]] platform::life probe_life(std::uint32_t slot,
-                                          detail::slot_state seen) const noexcept {
+  [[nodiscard]] inline platform::life probe_life(std::uint32_t slot,
+                                                 detail::slot_state seen) const noexcept {
     // A joiner has not said who it is yet; what stands there is its predecessor.
     return line.probe(first_life + slot, seen == detail::slot_state::live
                                              ? identity(slot)

@@ -67,7 +67,7 @@ struct roster {
 
   // Counted from the table, which lies at the same distance in every process; if the table lies in
   // another object than the range, from the range's first byte. Never 0.
-  [[nodiscard]] std::uint64_t point_of(const waiting_point& at) const noexcept {
+  [[nodiscard]] inline std::uint64_t point_of(const waiting_point& at) const noexcept {
     return ((reinterpret_cast<std::uintptr_t>(&at) - origin) & (by_range_flag - 1)) | origin_flag;
   }
 
@@ -101,11 +101,11 @@ struct seat {
   private_slot* own;  // in the private table
   alignas(platform::parking_slot) std::byte cell[sizeof(platform::parking_slot)];
 
-  [[nodiscard]] platform::parking_slot& parking() noexcept {
+  [[nodiscard]] inline platform::parking_slot& parking() noexcept {
     return *reinterpret_cast<platform::parking_slot*>(cell);
   }
   // What others stored before what this thread just acquired is accessible here from now on.
-  void catch_up() const noexcept {
+  inline void catch_up() const noexcept {
     if (grows_by_mappings != nullptr) [[unlikely]]
       grows_by_mappings->catch_up(*grows_by_mappings);
   }

@@ -119,7 +119,7 @@ struct map_thread {
   std::uint32_t no_heavy_fence;
 
   // After each load that may lead to memory which somebody else has added.
-  void catch_up() const noexcept {
+  inline void catch_up() const noexcept {
     if (grows_by_mappings != nullptr) [[unlikely]]
       grows_by_mappings->catch_up(*grows_by_mappings);
   }
@@ -140,32 +140,32 @@ class map_core {
   // not_a_participant.
   [[nodiscard]] map_thread& this_thread();
 
-  [[nodiscard]] map_node* node_at(std::uint64_t link) noexcept {
+  [[nodiscard]] inline map_node* node_at(std::uint64_t link) noexcept {
     return reinterpret_cast<map_node*>(address_at(link));
   }
-  [[nodiscard]] std::uint64_t& bucket_at(std::uint64_t link) noexcept {
+  [[nodiscard]] inline std::uint64_t& bucket_at(std::uint64_t link) noexcept {
     return *reinterpret_cast<std::uint64_t*>(address_at(link));
   }
-  [[nodiscard]] std::uint64_t distance_to(const void* shared) const noexcept {
+  [[nodiscard]] inline std::uint64_t distance_to(const void* shared) const noexcept {
     return reinterpret_cast<std::uintptr_t>(shared) - reinterpret_cast<std::uintptr_t>(this);
   }
-  [[nodiscard]] heap_header* heap() const noexcept { return memory_.header(); }
-  [[nodiscard]] static std::uint64_t stripe_of(std::uint64_t key) noexcept {
+  [[nodiscard]] inline heap_header* heap() const noexcept { return memory_.header(); }
+  [[nodiscard]] inline static std::uint64_t stripe_of(std::uint64_t key) noexcept {
     return key >> (64 - base_level);
   }
-  [[nodiscard]] std::uint64_t now() noexcept {
+  [[nodiscard]] inline std::uint64_t now() noexcept {
     return shared_word(clock_).load(std::memory_order_acquire);  // pairs with reclaim
   }
-  [[nodiscard]] std::uint64_t levels() noexcept {
+  [[nodiscard]] inline std::uint64_t levels() noexcept {
     return shared_word(levels_).load(std::memory_order_acquire);  // pairs with grow
   }
   // The same for who goes on to the buckets.
-  [[nodiscard]] std::uint64_t levels(const map_thread& t) noexcept {
+  [[nodiscard]] inline std::uint64_t levels(const map_thread& t) noexcept {
     const std::uint64_t n = levels();
     t.catch_up();
     return n;
   }
-  [[nodiscard]] std::uint64_t& head_of(std::uint64_t stripe) noexcept {
+  [[nodiscard]] inline std::uint64_t& head_of(std::uint64_t stripe) noexcept {
     return stripes_[stripe].head;
   }
   [[nodiscard]] std::uint64_t size() noexcept;
@@ -174,8 +174,8 @@ class map_core {
 
   // Where to begin to look for the key. `exact`: up to the next bucket there is all there is, while
   // the number of levels stays.
-  [[nodiscard]] std::uint64_t& entry_for(std::uint64_t key, std::uint64_t levels,
-                                         bool& exact) noexcept {
+  [[nodiscard]] inline std::uint64_t& entry_for(std::uint64_t key, std::uint64_t levels,
+                                                bool& exact) noexcept {
     std::uint64_t bucket = key >> (64 - levels);
     std::uint64_t& entry = bucket_of(bucket, levels);
     // Acquire: pairs with make_ready.
@@ -222,11 +222,12 @@ class map_core {
   friend struct map_threads;
   friend class map_reading;
 
-  [[nodiscard]] std::byte* address_at(std::uint64_t link) noexcept {
+  [[nodiscard]] inline std::byte* address_at(std::uint64_t link) noexcept {
     return reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(this) +
                                         (link & link_target));
   }
-  [[nodiscard]] std::uint64_t& bucket_of(std::uint64_t bucket, std::uint64_t levels) noexcept {
+  [[nodiscard]] inline std::uint64_t& bucket_of(std::uint64_t bucket,
+                                                std::uint64_t levels) noexcept {
     const auto zeros = static_cast<unsigned>(std::countr_zero(bucket));
     if (levels <= base_level + zeros) return stripes_[bucket >> (levels - base_level)].head;
     // Not null: the level was there before `levels_` said so.
@@ -263,13 +264,13 @@ class map_core {
 // While it lives, whatever was reached by follow() stays where it is and whole, however long ago.
 class map_reading {
  public:
-  explicit map_reading(map_thread& t) noexcept : thread_(&t) {
+  inline explicit map_reading(map_thread& t) noexcept : thread_(&t) {
     if (t.depth++ == 0) announce();
     covered_ = t.upper;
   }
   map_reading(const map_reading&) = delete;
   map_reading& operator=(const map_reading&) = delete;
-  ~map_reading() {
+  inline ~map_reading() {
     // Release: pairs with reclaim; what was read was read before.
     if (--thread_->depth == 0)
       shared_word(thread_->record->lower).store(0, std::memory_order_release);
@@ -278,7 +279,7 @@ class map_reading {
   // What the link of a bucket or of a node that was reached holds, once it is certain that this reading
   // covers it. With link_removed: begin anew at a bucket. A node that was removed may lead to one that
   // came and went before this reading covered it.
-  [[nodiscard]] std::uint64_t follow(std::uint64_t& link) noexcept {
+  [[nodiscard]] inline std::uint64_t follow(std::uint64_t& link) noexcept {
     map_core& map = *thread_->map;
     for (bool again = false;;) {
       // Acquire: pairs with the stores that made the node reachable. The clock is read afterwards,
@@ -297,16 +298,16 @@ class map_reading {
       }
     }
   }
-  [[nodiscard]] std::uint64_t levels() noexcept { return thread_->map->levels(*thread_); }
+  [[nodiscard]] inline std::uint64_t levels() noexcept { return thread_->map->levels(*thread_); }
   // From here on anew: nothing that was reached before may be used. Does nothing within another one.
-  void refresh() noexcept {
+  inline void refresh() noexcept {
     if (thread_->depth != 1) return;
     announce();
     covered_ = thread_->upper;
   }
 
  private:
-  void announce() noexcept {
+  inline void announce() noexcept {
     map_core& map = *thread_->map;
     if (shared_word(map.fences_needed_).load(std::memory_order_relaxed) != thread_->self_fencing)
         [[unlikely]]
@@ -321,13 +322,13 @@ class map_reading {
   }
   // The announcement before the loads that follow: by the reclaimer's heavy fence, then the compiler
   // alone must not reorder; or by ourselves.
-  void order() noexcept {
+  inline void order() noexcept {
     if (thread_->self_fencing != 0)
       std::atomic_thread_fence(std::memory_order_seq_cst);
     else
       std::atomic_signal_fence(std::memory_order_seq_cst);
   }
-  void fence_from_now_on() noexcept {
+  inline void fence_from_now_on() noexcept {
     thread_->self_fencing = 1;
     shared_word(thread_->record->self_fencing).store(1, std::memory_order_seq_cst);
   }
@@ -339,13 +340,13 @@ class map_reading {
 // The stripe's lock for a scope.
 class map_locking {
  public:
-  map_locking(map_core& map, map_thread& t, std::uint64_t stripe) noexcept
+  inline map_locking(map_core& map, map_thread& t, std::uint64_t stripe) noexcept
       : map_(&map), stripe_(stripe) {
     map.lock(t, stripe);
   }
   map_locking(const map_locking&) = delete;
   map_locking& operator=(const map_locking&) = delete;
-  ~map_locking() { map_->unlock(stripe_); }
+  inline ~map_locking() { map_->unlock(stripe_); }
 
  private:
   map_core* map_;

@@ -92,11 +92,11 @@ export struct heap_statistics {
 // What heap::check found.
 export class check_report {
  public:
-  [[nodiscard]] explicit operator bool() const noexcept { return faults_.empty(); }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return faults_.empty(); }
   // One line per fault, "no fault in N blocks" without any. Allocates.
   [[nodiscard]] std::string message() const;
-  [[nodiscard]] const std::vector<std::string>& faults() const noexcept { return faults_; }
-  [[nodiscard]] std::size_t blocks() const noexcept { return blocks_; }
+  [[nodiscard]] inline const std::vector<std::string>& faults() const noexcept { return faults_; }
+  [[nodiscard]] inline std::size_t blocks() const noexcept { return blocks_; }
 
  private:
   friend class heap;
@@ -214,8 +214,8 @@ export class heap {
     return join(detail::functions_of(source), on_misuse);
   }
 
-  heap(heap&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  heap& operator=(heap&& other) noexcept {
+  inline heap(heap&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  inline heap& operator=(heap&& other) noexcept {
     std::swap(state_, other.state_);
     return *this;
   }
@@ -298,7 +298,7 @@ export class heap {
   [[nodiscard]] ipcpp::participants& participants() const noexcept;
 
  private:
-  explicit heap(detail::heap_state* state) noexcept : state_(state) {}
+  inline explicit heap(detail::heap_state* state) noexcept : state_(state) {}
   [[nodiscard]] static heap make(const detail::source_functions& source,
                                  const heap_options& options);
   [[nodiscard]] static heap join(const detail::source_functions& source, misuse on_misuse);

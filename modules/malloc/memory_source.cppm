@@ -50,22 +50,22 @@ concept shared_memory_source = memory_source<Source> && requires(Source& source,
 // meanwhile.
 export class object_source {
  public:
-  explicit object_source(platform::mapping& place,
-                         std::size_t first = platform::first_usable_byte) noexcept
+  inline explicit object_source(platform::mapping& place,
+                                std::size_t first = platform::first_usable_byte) noexcept
       : place_(&place), first_(first), end_(first) {}
 
-  [[nodiscard]] platform::mapping& place() const noexcept { return *place_; }
-  [[nodiscard]] void* base() const noexcept { return place_->base() + first_; }
-  [[nodiscard]] std::size_t capacity() const noexcept { return place_->capacity() - first_; }
+  [[nodiscard]] inline platform::mapping& place() const noexcept { return *place_; }
+  [[nodiscard]] inline void* base() const noexcept { return place_->base() + first_; }
+  [[nodiscard]] inline std::size_t capacity() const noexcept { return place_->capacity() - first_; }
 
   // `end_` is this process's own idea of the end; several processes agree by commit and adopt
   // instead.
-  std::size_t extend(std::size_t bytes) noexcept {
+  inline std::size_t extend(std::size_t bytes) noexcept {
     if (!commit(end_ - first_, bytes)) return 0;
     end_ += bytes;
     return bytes;
   }
-  [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes) noexcept {
+  [[nodiscard]] inline bool commit(std::size_t offset, std::size_t bytes) noexcept {
     if (offset > capacity() || bytes > capacity() - offset) return false;
     try {
       return place_->commit(first_ + offset, bytes);
@@ -74,7 +74,7 @@ export class object_source {
     }
     return false;
   }
-  std::size_t release(std::size_t offset, std::size_t bytes) noexcept {
+  inline std::size_t release(std::size_t offset, std::size_t bytes) noexcept {
     if (offset > capacity() || bytes > capacity() - offset) return 0;
     try {
       return place_->release(first_ + offset, bytes);
@@ -83,7 +83,7 @@ export class object_source {
     }
     return 0;
   }
-  [[nodiscard]] bool adopt(std::size_t end) noexcept {
+  [[nodiscard]] inline bool adopt(std::size_t end) noexcept {
     return end <= capacity() && first_ + end <= place_->backed_bytes() &&
            place_->adopt(first_ + end);
   }

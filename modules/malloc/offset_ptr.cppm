@@ -32,8 +32,8 @@ class distance_word {
  public:
   static constexpr std::int64_t null = 1;
 
-  [[nodiscard]] std::int64_t get() const noexcept { return distance_; }
-  void set(std::int64_t distance) noexcept { distance_ = distance; }
+  [[nodiscard]] inline std::int64_t get() const noexcept { return distance_; }
+  inline void set(std::int64_t distance) noexcept { distance_ = distance; }
 
  private:
   std::int64_t distance_ = null;

@@ -30,6 +30,7 @@
 //                     lost, never a SIGBUS later. Idempotent. Several processes may do it at once.
 //   adopt(end)        Makes the bytes below end, committed by anyone, accessible here. Cheap when
 //                     there is nothing to do.
+//   grows_by_mappings Is adopt ever needed? Otherwise what others commit is accessible at once.
 //   prefer_huge_pages A hint. false: the system has none for this object.
 //   backed_bytes      Bytes from here on were never committed by anyone; capacity() where the system
 //                     cannot tell.
@@ -124,6 +125,7 @@ concept mapping_contract =
       { place.commit(n, n) } -> std::same_as<bool>;
       { place.release(n, n) } -> std::same_as<std::size_t>;
       { place.adopt(n) } noexcept -> std::same_as<bool>;
+      { constant.grows_by_mappings() } noexcept -> std::same_as<bool>;
       { constant.backed_bytes() } noexcept -> std::same_as<std::size_t>;
     };
 

@@ -55,8 +55,8 @@ export class error : public std::system_error {
   error& operator=(const error&) = default;
   ~error() override;
 
-  [[nodiscard]] errc kind() const noexcept { return static_cast<errc>(code().value()); }
-  [[nodiscard]] int system_code() const noexcept { return system_code_; }
+  [[nodiscard]] inline errc kind() const noexcept { return static_cast<errc>(code().value()); }
+  [[nodiscard]] inline int system_code() const noexcept { return system_code_; }
 
  private:
   int system_code_;

@@ -61,10 +61,12 @@ export class object_image {
   }
 
   // What stands at the beginning; zeros if there is not as much. Not checked.
-  [[nodiscard]] const object_prologue& prologue() const noexcept { return prologue_; }
-  [[nodiscard]] std::size_t prologue_bytes() const noexcept { return prologue_bytes_; }
-  [[nodiscard]] object_id id() const noexcept { return {prologue_.id_high, prologue_.id_low}; }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] inline const object_prologue& prologue() const noexcept { return prologue_; }
+  [[nodiscard]] inline std::size_t prologue_bytes() const noexcept { return prologue_bytes_; }
+  [[nodiscard]] inline object_id id() const noexcept {
+    return {prologue_.id_high, prologue_.id_low};
+  }
+  [[nodiscard]] inline const std::string& name() const noexcept { return name_; }
   [[nodiscard]] object_facts facts() const;
   // As life_line::probe.
   [[nodiscard]] life probe(std::uint32_t slot, const process_identity& recorded) const noexcept;

@@ -35,18 +35,18 @@ export class async_operation {
   async_operation& operator=(const async_operation&) = delete;
 
   // Stays the same for one endpoint.
-  [[nodiscard]] native_handle_type native_handle() const noexcept { return handle_; }
+  [[nodiscard]] inline native_handle_type native_handle() const noexcept { return handle_; }
   // Tries once, without blocking. true: complete, resume() it. What the operation throws is thrown
   // in the coroutine.
-  [[nodiscard]] bool try_complete() noexcept { return try_(*this); }
-  void resume() const { waiting_.resume(); }
+  [[nodiscard]] inline bool try_complete() noexcept { return try_(*this); }
+  inline void resume() const { waiting_.resume(); }
 
  protected:
   using try_function = bool (*)(async_operation&) noexcept;
-  explicit async_operation(try_function how) noexcept : try_(how) {}
+  inline explicit async_operation(try_function how) noexcept : try_(how) {}
   ~async_operation() = default;
 
-  void suspended(std::coroutine_handle<> waiting, native_handle_type handle) noexcept {
+  inline void suspended(std::coroutine_handle<> waiting, native_handle_type handle) noexcept {
     waiting_ = waiting;
     handle_ = handle;
   }

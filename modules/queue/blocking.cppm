@@ -33,7 +33,7 @@ export struct received_batch {
   std::size_t redelivered = 0;
   receive_status status = receive_status::empty;  // message if count > 0
 
-  [[nodiscard]] explicit operator bool() const noexcept { return count != 0; }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return count != 0; }
 };
 
 namespace detail {

@@ -79,16 +79,16 @@ export struct broadcast_state {
   std::uint64_t cursor = 0;   // subscribers
   std::uint64_t lost = 0;
 
-  void count(std::uint32_t which, std::uint64_t n) noexcept {
+  inline void count(std::uint32_t which, std::uint64_t n) noexcept {
     // Relaxed, and no exchange: the word is this endpoint's alone, and only ever summed.
     const auto word = shared(end.slot().word[which]);
     word.store(word.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
-  queue_state state() const noexcept { return state_of(end.head()); }
+  inline queue_state state() const noexcept { return state_of(end.head()); }
 
   // Publishers. full also when the message is to be dropped.
   send_result try_claim(std::uint64_t& position);
-  void commit(std::uint64_t position) noexcept {
+  inline void commit(std::uint64_t position) noexcept {
     ring.commit(position);
     count(3, 1);
     notify_all(end.view(), end.head().receivers);
@@ -97,7 +97,7 @@ export struct broadcast_state {
   [[noreturn]] void refuse(send_result why) const;
 
   // Subscribers.
-  receive_status try_receive(std::uint64_t* payload, std::size_t words) {
+  inline receive_status try_receive(std::uint64_t* payload, std::size_t words) {
     end.require_usable(queue_kind::broadcast);
     const std::uint64_t missed = lost;
     cell_result found = ring.try_read(cursor, lost, payload, words);

@@ -74,20 +74,20 @@ enum class cell_result : std::uint8_t { done, empty, full, damaged };
 class broadcast_ring {
  public:
   broadcast_ring() noexcept = default;
-  broadcast_ring(std::uint64_t* tail, std::byte* cells, std::uint64_t capacity,
-                 std::uint32_t stride, bool lossy) noexcept
+  inline broadcast_ring(std::uint64_t* tail, std::byte* cells, std::uint64_t capacity,
+                        std::uint32_t stride, bool lossy) noexcept
       : tail_(tail), cells_(cells), mask_(capacity - 1), stride_(stride), lossy_(lossy) {}
 
-  std::uint64_t capacity() const noexcept { return mask_ + 1; }
-  std::uint64_t tail() const noexcept {
+  inline std::uint64_t capacity() const noexcept { return mask_ + 1; }
+  inline std::uint64_t tail() const noexcept {
     return std::atomic_ref(*tail_).load(std::memory_order_acquire);
   }
 
   // ---- publishers ----
 
   // `slowest` is the caller's memory of the slowest cursor; `owner` its slot + 1.
-  cell_result try_claim(const queue_view& queue, std::uint32_t owner, std::uint64_t& slowest,
-                        std::uint64_t& claimed) noexcept {
+  inline cell_result try_claim(const queue_view& queue, std::uint32_t owner, std::uint64_t& slowest,
+                               std::uint64_t& claimed) noexcept {
     for (std::uint64_t passed = 0;;) {
       const std::uint64_t at = tail();
       const auto word = word_of(at);
@@ -116,17 +116,18 @@ class broadcast_ring {
       return cell_result::done;
     }
   }
-  void write(std::uint64_t position, const std::uint64_t* payload, std::size_t words) noexcept {
+  inline void write(std::uint64_t position, const std::uint64_t* payload,
+                    std::size_t words) noexcept {
     // Nothing of the payload is visible before `writing` is.
     std::atomic_thread_fence(std::memory_order_release);
     std::uint64_t* const to = payload_of(position);
     for (std::size_t i = 0; i < words; ++i)
       std::atomic_ref(to[i]).store(payload[i], std::memory_order_relaxed);  // ready publishes it
   }
-  void commit(std::uint64_t position) noexcept { finish(position, cell_state::ready); }
-  void withdraw(std::uint64_t position) noexcept { finish(position, cell_state::hollow); }
+  inline void commit(std::uint64_t position) noexcept { finish(position, cell_state::ready); }
+  inline void withdraw(std::uint64_t position) noexcept { finish(position, cell_state::hollow); }
   // Would try_claim find room? Looks at everybody, and at who still writes to the slot that comes next.
-  bool has_room(const queue_view& queue, std::uint64_t& slowest) noexcept {
+  inline bool has_room(const queue_view& queue, std::uint64_t& slowest) noexcept {
     const std::uint64_t at = tail();
     slowest = slowest_cursor(queue, at);
     if (at - slowest > mask_) return false;
@@ -139,8 +140,8 @@ class broadcast_ring {
   // ---- subscribers and pollers ----
 
   // Copies the message at `cursor`, or the first one after it. Changes nothing that is shared.
-  cell_result try_read(std::uint64_t& cursor, std::uint64_t& lost, std::uint64_t* payload,
-                       std::size_t words) const noexcept {
+  inline cell_result try_read(std::uint64_t& cursor, std::uint64_t& lost, std::uint64_t* payload,
+                              std::size_t words) const noexcept {
     for (;;) {
       const auto word = word_of(cursor);
       const cell_word seen{word.load(std::memory_order_acquire)};
@@ -171,13 +172,13 @@ class broadcast_ring {
       ++lost;
     }
   }
-  bool readable(std::uint64_t cursor) const noexcept {
+  inline bool readable(std::uint64_t cursor) const noexcept {
     const cell_word seen{word_of(cursor).load(std::memory_order_acquire)};
     if (seen.next() == cursor + 1) return seen.state() != cell_state::writing;
     return seen.next() > cursor + 1 || (seen.state() == cell_state::writing && tail() > cursor);
   }
   // Is nothing to come at or after this cursor, if no more is claimed?
-  bool drained(std::uint64_t cursor) const noexcept {
+  inline bool drained(std::uint64_t cursor) const noexcept {
     return tail() <= cursor &&
            cell_word{word_of(cursor).load(std::memory_order_acquire)}.next() < cursor + 1;
   }
@@ -186,22 +187,22 @@ class broadcast_ring {
   std::uint64_t join(std::uint64_t& cursor_word, bool from_oldest) noexcept;
   // Is this cursor where nobody has been? Then it is damaged, or the tail is. The tail itself may lag by
   // one: a position whose publisher died before moving it.
-  bool is_astray(std::uint64_t cursor) const noexcept {
+  inline bool is_astray(std::uint64_t cursor) const noexcept {
     const std::uint64_t at = tail();
     if (cursor <= at || readable(cursor)) return false;
     return cursor != at + 1 ||
            cell_word{word_of(at).load(std::memory_order_acquire)}.next() < at + 1;
   }
   // Then goes back. true: it was.
-  bool astray(std::uint64_t& cursor) const noexcept {
+  inline bool astray(std::uint64_t& cursor) const noexcept {
     if (!is_astray(cursor)) return false;
     cursor = tail();
     return true;
   }
-  void leave(std::uint64_t& cursor_word) noexcept {
+  inline void leave(std::uint64_t& cursor_word) noexcept {
     std::atomic_ref(cursor_word).store(0, std::memory_order_release);
   }
-  void publish_cursor(std::uint64_t& cursor_word, std::uint64_t cursor) noexcept {
+  inline void publish_cursor(std::uint64_t& cursor_word, std::uint64_t cursor) noexcept {
     // Release: pairs with slowest_cursor, the copying is over.
     std::atomic_ref(cursor_word).store(cursor + 1, std::memory_order_release);
   }
@@ -212,7 +213,7 @@ class broadcast_ring {
   // ring back.
   std::uint64_t slowest_cursor(const queue_view& queue, std::uint64_t at) noexcept;
   // The position at `cursor`, if its publisher is dead, becomes hollow.
-  bool repair_at(const queue_view& queue, std::uint64_t cursor) noexcept {
+  inline bool repair_at(const queue_view& queue, std::uint64_t cursor) noexcept {
     const auto word = word_of(cursor);
     const cell_word seen{word.load(std::memory_order_acquire)};
     return seen.next() == cursor + 1 && seen.state() == cell_state::writing &&
@@ -222,30 +223,30 @@ class broadcast_ring {
   void retire(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept;
 
  private:
-  std::atomic_ref<std::uint64_t> word_of(std::uint64_t position) const noexcept {
+  inline std::atomic_ref<std::uint64_t> word_of(std::uint64_t position) const noexcept {
     return std::atomic_ref<std::uint64_t>(
         *reinterpret_cast<std::uint64_t*>(cells_ + (position & mask_) * stride_));
   }
-  std::uint64_t* payload_of(std::uint64_t position) const noexcept {
+  inline std::uint64_t* payload_of(std::uint64_t position) const noexcept {
     return reinterpret_cast<std::uint64_t*>(cells_ + (position & mask_) * stride_) + 1;
   }
   // Over a position whose publisher died before moving the tail.
-  void help_tail() noexcept {
+  inline void help_tail() noexcept {
     const std::uint64_t at = tail();
     if (cell_word{word_of(at).load(std::memory_order_acquire)}.next() == at + 1) move_tail(at);
   }
-  void move_tail(std::uint64_t from) noexcept {
+  inline void move_tail(std::uint64_t from) noexcept {
     // Release: pairs with tail(). Failed: somebody else did it.
     std::atomic_ref(*tail_).compare_exchange_strong(from, from + 1, std::memory_order_release,
                                                     std::memory_order_relaxed);
   }
-  void finish(std::uint64_t position, cell_state state) noexcept {
+  inline void finish(std::uint64_t position, cell_state state) noexcept {
     // Release: pairs with try_read. Nobody else changes the word of a living publisher's position.
     word_of(position).store(cell_word::of(position, 0, state).bits, std::memory_order_release);
   }
   // A slot may lag by several laps where publishers passed over it, and where positions were void
   // in the lossy form only.
-  bool may_be_passed_over(cell_word seen, std::uint64_t at) const noexcept {
+  inline bool may_be_passed_over(cell_word seen, std::uint64_t at) const noexcept {
     return lossy_ && seen.next() <= at && (at + 1 - seen.next()) % capacity() == 0;
   }
   cell_result mend() noexcept;

@@ -73,12 +73,12 @@ export struct call_state {
   std::uint64_t seen = 0;  // servers: requests looked at
   std::uint32_t empties = 0;
 
-  queue_state state() const noexcept { return state_of(end.head()); }
+  inline queue_state state() const noexcept { return state_of(end.head()); }
 
   // Clients.
   call_status prepare_until(platform::steady_time deadline, bool wait, std::uint32_t& call,
                             call_word& mine);
-  void send(std::uint32_t call, call_word& mine) noexcept {
+  inline void send(std::uint32_t call, call_word& mine) noexcept {
     table.send(call, mine);
     notify_one(end.view(), end.head().receivers);
   }

@@ -76,26 +76,26 @@ enum class call_outcome : std::uint8_t { pending, answered, refused, server_died
 class call_table {
  public:
   call_table() noexcept = default;
-  call_table(std::uint64_t* requests, std::byte* calls, std::uint32_t count,
-             std::uint32_t answer_at, std::uint32_t stride) noexcept
+  inline call_table(std::uint64_t* requests, std::byte* calls, std::uint32_t count,
+                    std::uint32_t answer_at, std::uint32_t stride) noexcept
       : requests_(requests), calls_(calls), count_(count), answer_at_(answer_at), stride_(stride) {}
 
-  std::uint32_t count() const noexcept { return count_; }
-  std::byte* request(std::uint32_t call) const noexcept { return at(call) + 64; }
-  std::byte* answer(std::uint32_t call) const noexcept { return at(call) + answer_at_ + 64; }
+  inline std::uint32_t count() const noexcept { return count_; }
+  inline std::byte* request(std::uint32_t call) const noexcept { return at(call) + 64; }
+  inline std::byte* answer(std::uint32_t call) const noexcept { return at(call) + answer_at_ + 64; }
 
   // ---- clients: `owner` is slot + 1 ----
 
   // A place to write a request to. false: all are in use by the living.
   bool try_prepare(const queue_view& queue, std::uint32_t owner, std::uint32_t& next,
                    std::uint32_t& call, call_word& mine) noexcept;
-  void send(std::uint32_t call, call_word& mine) noexcept {
+  inline void send(std::uint32_t call, call_word& mine) noexcept {
     mine = mine.with(call_phase::sent);
     word(call).store(mine.bits, std::memory_order_release);  // pairs with try_accept
     std::atomic_ref(*requests_).fetch_add(1, std::memory_order_release);
   }
   // Has the answer come? One load of the answer's line.
-  bool is_done(std::uint32_t call, call_word mine) const noexcept {
+  inline bool is_done(std::uint32_t call, call_word mine) const noexcept {
     return done(call).load(std::memory_order_acquire) == (std::uint64_t{mine.turn()} << 1 | 1);
   }
   // The long way: looks at the word, and with `ask` at whether the server lives.
@@ -113,7 +113,7 @@ class call_table {
   // A request that nobody has taken yet. `seen`, `next`: the caller's memory.
   bool try_accept(std::uint32_t owner, std::uint64_t& seen, std::uint32_t& next,
                   std::uint32_t& call, call_word& mine) noexcept;
-  bool any_sent(std::uint64_t seen) const noexcept {
+  inline bool any_sent(std::uint64_t seen) const noexcept {
     return std::atomic_ref(*requests_).load(std::memory_order_acquire) != seen;
   }
   // Is nothing more to come? What a dead client was writing does not come.
@@ -126,16 +126,18 @@ class call_table {
   // All that endpoint `slot`, which is gone, had under way.
   void retire(const queue_view& queue, std::uint32_t slot, std::uint64_t control) noexcept;
   std::uint32_t in_use() const noexcept;
-  std::uint64_t requests() const noexcept {
+  inline std::uint64_t requests() const noexcept {
     return std::atomic_ref(*requests_).load(std::memory_order_relaxed);  // a number
   }
 
  private:
-  std::byte* at(std::uint32_t call) const noexcept { return calls_ + std::size_t{call} * stride_; }
-  std::atomic_ref<std::uint64_t> word(std::uint32_t call) const noexcept {
+  inline std::byte* at(std::uint32_t call) const noexcept {
+    return calls_ + std::size_t{call} * stride_;
+  }
+  inline std::atomic_ref<std::uint64_t> word(std::uint32_t call) const noexcept {
     return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(at(call)));
   }
-  std::atomic_ref<std::uint64_t> done(std::uint32_t call) const noexcept {
+  inline std::atomic_ref<std::uint64_t> done(std::uint32_t call) const noexcept {
     return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(at(call) + answer_at_));
   }
   static bool is_gone(const queue_view& queue, std::uint32_t owner) noexcept;

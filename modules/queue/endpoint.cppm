@@ -234,33 +234,33 @@ export class endpoint {
   // Readable while there may be something to do; see Bells. Made and armed by the first call; throws
   // system_failure.
   [[nodiscard]] platform::doorbell::native_handle_type native_handle();
-  [[nodiscard]] bool has_bell() const noexcept { return bell_ != nullptr; }
+  [[nodiscard]] inline bool has_bell() const noexcept { return bell_ != nullptr; }
   // Forgets rings, arms; the caller looks once more.
   void arm_bell() noexcept;
 
-  [[nodiscard]] explicit operator bool() const noexcept { return view_.head != nullptr; }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return view_.head != nullptr; }
   // Is this the process that attached it? Two loads.
-  [[nodiscard]] bool usable() const noexcept {
+  [[nodiscard]] inline bool usable() const noexcept {
     return mark_ != nullptr && std::atomic_ref<std::uint64_t>(*mark_).load(
                                    std::memory_order_relaxed) == mark_value_;  // private memory
   }
   // Throws not_a_participant, invalid_argument for a moved-from endpoint.
-  void require_usable(queue_kind kind) const {
+  inline void require_usable(queue_kind kind) const {
     if (!usable()) [[unlikely]]
       refuse_inherited(kind);
   }
 
-  [[nodiscard]] const queue_view& view() const noexcept { return view_; }
-  [[nodiscard]] queue_head& head() const noexcept { return *view_.head; }
-  [[nodiscard]] endpoint_slot& slot() const noexcept { return view_.slots[index_]; }
-  [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
-  [[nodiscard]] std::uint64_t control() const noexcept { return control_; }
-  [[nodiscard]] endpoint_role role() const noexcept { return role_of(control_); }
+  [[nodiscard]] inline const queue_view& view() const noexcept { return view_; }
+  [[nodiscard]] inline queue_head& head() const noexcept { return *view_.head; }
+  [[nodiscard]] inline endpoint_slot& slot() const noexcept { return view_.slots[index_]; }
+  [[nodiscard]] inline std::uint32_t index() const noexcept { return index_; }
+  [[nodiscard]] inline std::uint64_t control() const noexcept { return control_; }
+  [[nodiscard]] inline endpoint_role role() const noexcept { return role_of(control_); }
   // The slot's last owner died with it, and did not detach.
-  [[nodiscard]] bool took_over() const noexcept { return took_over_; }
+  [[nodiscard]] inline bool took_over() const noexcept { return took_over_; }
   // It left an intent, which is ours now.
-  [[nodiscard]] bool inherited() const noexcept { return inherited_; }
-  void inheritance_settled() noexcept { inherited_ = false; }
+  [[nodiscard]] inline bool inherited() const noexcept { return inherited_; }
+  inline void inheritance_settled() noexcept { inherited_ = false; }
 
  private:
   queue_view view_;

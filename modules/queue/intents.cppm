@@ -89,10 +89,11 @@ export struct mpmc_words {
   mpmc_lines* lines = nullptr;
   std::uint32_t stride = 0;
 
-  [[nodiscard]] std::byte* slot(std::uint64_t position) const noexcept {
+  [[nodiscard]] inline std::byte* slot(std::uint64_t position) const noexcept {
     return queue.ring + (position & (queue.capacity - 1)) * stride;
   }
-  [[nodiscard]] std::atomic_ref<std::uint64_t> sequence(std::uint64_t position) const noexcept {
+  [[nodiscard]] inline std::atomic_ref<std::uint64_t> sequence(
+      std::uint64_t position) const noexcept {
     return shared(*static_cast<std::uint64_t*>(static_cast<void*>(slot(position))));
   }
 };

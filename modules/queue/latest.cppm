@@ -71,7 +71,7 @@ export struct latest_cells {
   std::uint64_t stride = 0;
   std::uint64_t value_bytes = 0;
 
-  [[nodiscard]] std::uint64_t* cell(std::uint64_t number) const noexcept {
+  [[nodiscard]] inline std::uint64_t* cell(std::uint64_t number) const noexcept {
     return static_cast<std::uint64_t*>(
         static_cast<void*>(queue.ring + number % queue.capacity * stride));
   }

@@ -149,7 +149,7 @@ struct record {
   bool next_on = false;
   bool again = false;  // held by somebody before, who died
 
-  std::size_t room() const noexcept { return granules * granule_bytes - letter_head_bytes; }
+  inline std::size_t room() const noexcept { return granules * granule_bytes - letter_head_bytes; }
 };
 
 // After a claim, before the look at whether the queue is still open: pairs with the heavy fence of who
@@ -168,8 +168,9 @@ enum class ring_result : std::uint8_t { done, empty, full, damaged };
 class letter_ring {
  public:
   letter_ring() noexcept = default;
-  letter_ring(ring_lines* lines, std::uint64_t* claims, std::uint64_t* takes, std::byte* ring,
-              std::uint32_t granules, bool many_senders, bool many_receivers) noexcept
+  inline letter_ring(ring_lines* lines, std::uint64_t* claims, std::uint64_t* takes,
+                     std::byte* ring, std::uint32_t granules, bool many_senders,
+                     bool many_receivers) noexcept
       : lines_(lines),
         claims_(claims),
         takes_(takes),
@@ -180,7 +181,7 @@ class letter_ring {
         many_receivers_(many_receivers) {}
 
   // What a fresh ring's memory must hold besides zeroed claims and takes.
-  void begin() noexcept {
+  inline void begin() noexcept {
     const std::uint64_t on = (load(ring_word(0), std::memory_order_relaxed) & 1) ^ 1;  // ours alone
     lines_->tail = lines_->head = lines_->freed = on;
   }
@@ -189,16 +190,16 @@ class letter_ring {
     return (std::uint64_t{bytes} + letter_head_bytes + granule_bytes - 1) / granule_bytes;
   }
   // Half of the ring, so that a record fits behind any pad.
-  std::size_t most_bytes() const noexcept {
+  inline std::size_t most_bytes() const noexcept {
     return std::size_t{size_} / 2 * granule_bytes - letter_head_bytes;
   }
-  std::size_t bytes() const noexcept { return std::size_t{size_} * granule_bytes; }
+  inline std::size_t bytes() const noexcept { return std::size_t{size_} * granule_bytes; }
 
   // ---- senders ----
 
   // `bytes` is at most most_bytes(). `freed` is the caller's own memory of how far the ring was free.
-  ring_result try_claim(std::uint32_t owner, std::size_t bytes, std::uint64_t& freed,
-                        record& out) noexcept {
+  inline ring_result try_claim(std::uint32_t owner, std::size_t bytes, std::uint64_t& freed,
+                               record& out) noexcept {
     const auto wanted = static_cast<std::uint32_t>(granules_for(bytes));
     for (;;) {
       const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
@@ -254,14 +255,14 @@ class letter_ring {
   }
 
   // Precondition: bytes <= of.room().
-  void commit(const record& of, std::size_t bytes) noexcept {
+  inline void commit(const record& of, std::size_t bytes) noexcept {
     finish(of, letter_kind::letter, static_cast<std::uint32_t>(bytes));
   }
-  void withdraw(const record& of) noexcept { finish(of, letter_kind::pad, 0); }
+  inline void withdraw(const record& of) noexcept { finish(of, letter_kind::pad, 0); }
 
   // ---- receivers ----
 
-  ring_result try_take(std::uint32_t owner, record& out) noexcept {
+  inline ring_result try_take(std::uint32_t owner, record& out) noexcept {
     for (;;) {
       const std::uint64_t head = load(lines_->head, std::memory_order_acquire);
       const std::uint64_t position = head >> 1;
@@ -294,7 +295,7 @@ class letter_ring {
   }
 
   // Any thread of the owner's process.
-  void release(const record& of) noexcept {
+  inline void release(const record& of) noexcept {
     const record_word gone =
         record_word::of(lap_of(of.position), 0, record_state::released, of.next_on, of.granules);
     // Nobody else changes a word that a living one holds. Release: pairs with advance_freed, our
@@ -304,7 +305,7 @@ class letter_ring {
   }
 
   // Would a claim of so many bytes succeed now?
-  bool has_room(std::size_t bytes) noexcept {
+  inline bool has_room(std::size_t bytes) noexcept {
     const auto wanted = static_cast<std::uint32_t>(granules_for(bytes));
     const std::uint64_t position = load(lines_->tail, std::memory_order_acquire) >> 1;
     const std::uint32_t to_end = size_ - index_of(position);
@@ -313,7 +314,7 @@ class letter_ring {
     return end - (load(lines_->freed, std::memory_order_acquire) >> 1) <= size_;
   }
   // Is there something to take? Exact for the caller if he is the only receiver.
-  bool ready() const noexcept {
+  inline bool ready() const noexcept {
     const std::uint64_t head = load(lines_->head, std::memory_order_acquire);
     const std::uint64_t position = head >> 1;
     if (record_word{load(take_word(position), std::memory_order_acquire)}.lap() == lap_of(position))
@@ -342,32 +343,33 @@ class letter_ring {
   bool drained() const noexcept;                     // nothing is claimed beyond the head
 
  private:
-  static std::uint64_t load(const std::uint64_t& word, std::memory_order order) noexcept {
+  inline static std::uint64_t load(const std::uint64_t& word, std::memory_order order) noexcept {
     return std::atomic_ref(const_cast<std::uint64_t&>(word)).load(order);
   }
-  static void store(std::uint64_t& word, std::uint64_t value, std::memory_order order) noexcept {
+  inline static void store(std::uint64_t& word, std::uint64_t value,
+                           std::memory_order order) noexcept {
     std::atomic_ref(word).store(value, order);
   }
-  std::uint32_t index_of(std::uint64_t position) const noexcept {
+  inline std::uint32_t index_of(std::uint64_t position) const noexcept {
     return static_cast<std::uint32_t>(position) & (size_ - 1);
   }
-  std::uint64_t lap_of(std::uint64_t position) const noexcept {
+  inline std::uint64_t lap_of(std::uint64_t position) const noexcept {
     return ((position >> shift_) + 1) & record_word::lap_mask;
   }
-  std::uint64_t& claim_word(std::uint64_t position) const noexcept {
+  inline std::uint64_t& claim_word(std::uint64_t position) const noexcept {
     return claims_[index_of(position)];
   }
-  std::uint64_t& take_word(std::uint64_t position) const noexcept {
+  inline std::uint64_t& take_word(std::uint64_t position) const noexcept {
     return takes_[index_of(position)];
   }
-  std::uint64_t& ring_word(std::uint64_t position) const noexcept {
+  inline std::uint64_t& ring_word(std::uint64_t position) const noexcept {
     return *reinterpret_cast<std::uint64_t*>(ring_ +
                                              std::size_t{index_of(position)} * granule_bytes);
   }
-  bool fits(std::uint32_t granules, std::uint64_t position) const noexcept {
+  inline bool fits(std::uint32_t granules, std::uint64_t position) const noexcept {
     return granules != 0 && granules <= size_ - index_of(position);
   }
-  bool plausible(head_word word, std::uint64_t position) const noexcept {
+  inline bool plausible(head_word word, std::uint64_t position) const noexcept {
     if (!fits(word.granules(), position)) return false;
     if (word.kind() == letter_kind::pad) return true;
     return word.kind() == letter_kind::letter &&
@@ -375,7 +377,7 @@ class letter_ring {
   }
 
   // tail or head, from a record that is claimed or taken to the next. false: damaged.
-  bool move_on(std::uint64_t& hint, std::uint64_t from, record_word over) const noexcept {
+  inline bool move_on(std::uint64_t& hint, std::uint64_t from, record_word over) const noexcept {
     if (!fits(over.granules(), from >> 1)) return false;
     const std::uint64_t to = ((from >> 1) + over.granules()) << 1 | std::uint64_t{over.next_on()};
     // Release: pairs with the acquire of the hint.
@@ -384,8 +386,8 @@ class letter_ring {
     return true;
   }
   // The record at `head` is now as said. false: somebody else was faster.
-  bool mark_taken(std::uint64_t head, record_word seen, std::uint32_t owner, record_state state,
-                  bool next_on, std::uint32_t granules) noexcept {
+  inline bool mark_taken(std::uint64_t head, record_word seen, std::uint32_t owner,
+                         record_state state, bool next_on, std::uint32_t granules) noexcept {
     const std::uint64_t position = head >> 1;
     const record_word mine = record_word::of(lap_of(position), owner, state, next_on, granules);
     const std::uint64_t next = (position + granules) << 1 | std::uint64_t{next_on};
@@ -402,8 +404,8 @@ class letter_ring {
     }
     return true;
   }
-  record taken(std::uint64_t position, head_word word, std::uint32_t owner,
-               bool again) const noexcept {
+  inline record taken(std::uint64_t position, head_word word, std::uint32_t owner,
+                      bool again) const noexcept {
     return {position,
             ring_ + std::size_t{index_of(position)} * granule_bytes + letter_head_bytes,
             word.granules(),
@@ -413,19 +415,19 @@ class letter_ring {
             word.next_on(),
             again};
   }
-  void finish(const record& of, letter_kind kind, std::uint32_t bytes) noexcept {
+  inline void finish(const record& of, letter_kind kind, std::uint32_t bytes) noexcept {
     // Release: pairs with try_take; the payload is complete.
     store(ring_word(of.position), head_word::of(of.on, of.next_on, kind, of.granules, bytes).bits,
           std::memory_order_release);
   }
   // The control word of a record's owner; 0 for nobody.
-  static std::uint64_t control_of(const queue_view& queue, std::uint32_t owner) noexcept {
+  inline static std::uint64_t control_of(const queue_view& queue, std::uint32_t owner) noexcept {
     if (owner == 0 || owner > queue.endpoints) return 0;
     // Acquire: pairs with attach and detach.
     return load(queue.slots[owner - 1].control, std::memory_order_acquire) & ~orphan_bit;
   }
   // What senders remember of `freed`. false: damaged.
-  bool refresh(std::uint64_t& freed) noexcept {
+  inline bool refresh(std::uint64_t& freed) noexcept {
     const std::uint64_t before = freed;
     // Acquire: pairs with advance_freed.
     freed = load(lines_->freed, std::memory_order_acquire) >> 1;

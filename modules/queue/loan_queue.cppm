@@ -69,12 +69,12 @@ export struct loan_state {
   std::uint64_t lost = 0;
   bool wants_chunk = false;  // publishers: what is waited for, a chunk or room in the ring
 
-  void count(std::uint32_t which, std::uint64_t n) noexcept {
+  inline void count(std::uint32_t which, std::uint64_t n) noexcept {
     // Relaxed, and no exchange: the word is this endpoint's alone, and only ever summed.
     const auto word = shared(end.slot().word[which]);
     word.store(word.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
-  queue_state state() const noexcept { return state_of(end.head()); }
+  inline queue_state state() const noexcept { return state_of(end.head()); }
 
   send_result loan_until(std::size_t bytes, platform::steady_time deadline, bool wait,
                          std::uint32_t& chunk);
@@ -86,7 +86,7 @@ export struct loan_state {
   receive_status try_receive(std::uint32_t& hold, std::uint32_t& chunk, std::uint64_t& bytes);
   receive_status receive_until(platform::steady_time deadline, std::uint32_t& hold,
                                std::uint32_t& chunk, std::uint64_t& bytes);
-  void release(std::uint32_t hold) noexcept {
+  inline void release(std::uint32_t hold) noexcept {
     ring.release(end.slot(), hold);
     notify_all(end.view(), end.head().senders);
   }
@@ -99,12 +99,12 @@ export struct loan_state {
 // A chunk to be written. Goes back to the pool by its destructor unless published.
 export class [[nodiscard]] outgoing_loan {
  public:
-  outgoing_loan(outgoing_loan&& other) noexcept
+  inline outgoing_loan(outgoing_loan&& other) noexcept
       : by_(std::exchange(other.by_, nullptr)),
         size_(other.size_),
         chunk_(other.chunk_),
         status_(other.status_) {}
-  outgoing_loan& operator=(outgoing_loan&& other) noexcept {
+  inline outgoing_loan& operator=(outgoing_loan&& other) noexcept {
     if (this != &other) {
       give_back();
       by_ = std::exchange(other.by_, nullptr);
@@ -114,19 +114,19 @@ export class [[nodiscard]] outgoing_loan {
     }
     return *this;
   }
-  ~outgoing_loan() { give_back(); }
+  inline ~outgoing_loan() { give_back(); }
 
-  [[nodiscard]] explicit operator bool() const noexcept { return by_ != nullptr; }
-  [[nodiscard]] send_status status() const noexcept { return status_; }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return by_ != nullptr; }
+  [[nodiscard]] inline send_status status() const noexcept { return status_; }
 
   // Aligned to 64 bytes.
-  [[nodiscard]] std::byte* data() const noexcept { return by_->ring.payload(chunk_); }
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
+  [[nodiscard]] inline std::byte* data() const noexcept { return by_->ring.payload(chunk_); }
+  [[nodiscard]] inline std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] inline std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
 
   // To all subscribers. block: waits for room. drop_newest: false, the chunk goes back. fail: throws
   // limit_reached, and the chunk is still ours. Throws closed.
-  bool publish() { return publish(size_); }
+  inline bool publish() { return publish(size_); }
   bool publish(std::size_t bytes);
   // full: the chunk is still ours.
   send_status try_publish();
@@ -135,15 +135,15 @@ export class [[nodiscard]] outgoing_loan {
   send_status publish_for(std::chrono::duration<Rep, Period> patience) {
     return publish_until(detail::deadline_after(patience));
   }
-  void give_back() noexcept {
+  inline void give_back() noexcept {
     if (by_ == nullptr) return;
     std::exchange(by_, nullptr)->give_back(chunk_);
   }
 
  private:
   friend class loan_publisher;
-  explicit outgoing_loan(send_result why) noexcept : status_(why) {}
-  outgoing_loan(detail::loan_state& by, std::uint32_t chunk, std::size_t size) noexcept
+  inline explicit outgoing_loan(send_result why) noexcept : status_(why) {}
+  inline outgoing_loan(detail::loan_state& by, std::uint32_t chunk, std::size_t size) noexcept
       : by_(&by), size_(size), chunk_(chunk), status_(send_result::sent) {}
 
   detail::loan_state* by_ = nullptr;
@@ -155,13 +155,13 @@ export class [[nodiscard]] outgoing_loan {
 // A chunk to be read. Released by its destructor.
 export class [[nodiscard]] received_loan {
  public:
-  received_loan(received_loan&& other) noexcept
+  inline received_loan(received_loan&& other) noexcept
       : by_(std::exchange(other.by_, nullptr)),
         size_(other.size_),
         chunk_(other.chunk_),
         hold_(other.hold_),
         status_(other.status_) {}
-  received_loan& operator=(received_loan&& other) noexcept {
+  inline received_loan& operator=(received_loan&& other) noexcept {
     if (this != &other) {
       release();
       by_ = std::exchange(other.by_, nullptr);
@@ -172,19 +172,19 @@ export class [[nodiscard]] received_loan {
     }
     return *this;
   }
-  ~received_loan() { release(); }
+  inline ~received_loan() { release(); }
 
-  [[nodiscard]] explicit operator bool() const noexcept { return by_ != nullptr; }
-  [[nodiscard]] receive_status status() const noexcept { return status_; }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return by_ != nullptr; }
+  [[nodiscard]] inline receive_status status() const noexcept { return status_; }
 
   // Preconditions: there is a message, and it was not released. Aligned to 64 bytes.
-  [[nodiscard]] const std::byte* data() const noexcept { return by_->ring.payload(chunk_); }
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
-  [[nodiscard]] const received_loan* operator->() const noexcept { return this; }
-  [[nodiscard]] received_loan* operator->() noexcept { return this; }
+  [[nodiscard]] inline const std::byte* data() const noexcept { return by_->ring.payload(chunk_); }
+  [[nodiscard]] inline std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] inline std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
+  [[nodiscard]] inline const received_loan* operator->() const noexcept { return this; }
+  [[nodiscard]] inline received_loan* operator->() noexcept { return this; }
 
-  void release() noexcept {
+  inline void release() noexcept {
     if (by_ == nullptr) return;
     detail::loan_state* const by = std::exchange(by_, nullptr);
     if (by->end.usable()) by->release(hold_);
@@ -192,9 +192,9 @@ export class [[nodiscard]] received_loan {
 
  private:
   friend class loan_subscriber;
-  explicit received_loan(receive_status why) noexcept : status_(why) {}
-  received_loan(detail::loan_state& by, std::uint32_t hold, std::uint32_t chunk,
-                std::uint64_t bytes) noexcept
+  inline explicit received_loan(receive_status why) noexcept : status_(why) {}
+  inline received_loan(detail::loan_state& by, std::uint32_t hold, std::uint32_t chunk,
+                       std::uint64_t bytes) noexcept
       : by_(&by),
         size_(static_cast<std::size_t>(bytes)),
         chunk_(chunk),
@@ -225,14 +225,16 @@ export class loan_publisher {
                                        std::chrono::duration<Rep, Period> patience) {
     return loan_until(bytes, detail::deadline_after(patience));
   }
-  [[nodiscard]] std::size_t max_message_size() const noexcept { return state_->ring.most_bytes(); }
-  [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  [[nodiscard]] inline std::size_t max_message_size() const noexcept {
+    return state_->ring.most_bytes();
+  }
+  [[nodiscard]] inline detail::wait_source wait_source() noexcept { return state_->source(); }
   // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
-  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
+  [[nodiscard]] inline auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class loan_queue;
-  explicit loan_publisher(std::unique_ptr<detail::loan_state> state) noexcept
+  inline explicit loan_publisher(std::unique_ptr<detail::loan_state> state) noexcept
       : state_(std::move(state)) {}
   std::unique_ptr<detail::loan_state> state_;
 };
@@ -248,7 +250,7 @@ export class loan_subscriber {
   ~loan_subscriber();
 
   // Throw limit_reached if max_held messages are not released, not_a_participant, damaged.
-  [[nodiscard]] received_loan receive() { return receive_until(detail::forever); }
+  [[nodiscard]] inline received_loan receive() { return receive_until(detail::forever); }
   [[nodiscard]] received_loan try_receive();
   [[nodiscard]] received_loan receive_until(platform::steady_time deadline);
   template <class Rep, class Period>
@@ -261,14 +263,14 @@ export class loan_subscriber {
     return async_receive_operation<loan_subscriber, Loop>(*this, loop);
   }
   // Messages this subscriber has missed so far (drop_oldest).
-  [[nodiscard]] std::uint64_t lost() const noexcept { return state_->lost; }
-  [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  [[nodiscard]] inline std::uint64_t lost() const noexcept { return state_->lost; }
+  [[nodiscard]] inline detail::wait_source wait_source() noexcept { return state_->source(); }
   // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
-  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
+  [[nodiscard]] inline auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class loan_queue;
-  explicit loan_subscriber(std::unique_ptr<detail::loan_state> state) noexcept
+  inline explicit loan_subscriber(std::unique_ptr<detail::loan_state> state) noexcept
       : state_(std::move(state)) {}
   std::unique_ptr<detail::loan_state> state_;
 };

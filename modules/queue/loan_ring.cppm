@@ -73,9 +73,9 @@ class loan_ring {
   static constexpr std::uint32_t most_chunks = 1u << 16;
 
   loan_ring() noexcept = default;
-  loan_ring(std::uint64_t* tail, std::uint64_t* cells, std::uint64_t capacity,
-            std::uint64_t* chunks, std::uint32_t chunk_count, std::byte* memory,
-            std::size_t chunk_bytes) noexcept
+  inline loan_ring(std::uint64_t* tail, std::uint64_t* cells, std::uint64_t capacity,
+                   std::uint64_t* chunks, std::uint32_t chunk_count, std::byte* memory,
+                   std::size_t chunk_bytes) noexcept
       : tail_(tail),
         cells_(cells),
         chunks_(chunks),
@@ -85,11 +85,11 @@ class loan_ring {
         chunk_count_(chunk_count) {}
 
   // Of payload in a chunk.
-  std::size_t most_bytes() const noexcept { return chunk_bytes_ - chunk_head_bytes; }
-  std::byte* payload(std::uint32_t chunk) const noexcept {
+  inline std::size_t most_bytes() const noexcept { return chunk_bytes_ - chunk_head_bytes; }
+  inline std::byte* payload(std::uint32_t chunk) const noexcept {
     return memory_ + std::size_t{chunk} * chunk_bytes_ + chunk_head_bytes;
   }
-  std::uint64_t tail() const noexcept {
+  inline std::uint64_t tail() const noexcept {
     return std::atomic_ref(*tail_).load(std::memory_order_acquire);
   }
 
@@ -98,7 +98,7 @@ class loan_ring {
   // A chunk for this owner (slot + 1). `next` is the caller's memory of where to look first.
   loan_result try_loan(const queue_view& queue, std::uint32_t owner, std::uint32_t& next,
                        std::uint32_t& chunk) noexcept;
-  void give_back(std::uint32_t chunk) noexcept {
+  inline void give_back(std::uint32_t chunk) noexcept {
     std::atomic_ref(chunks_[chunk]).store(0, std::memory_order_release);  // pairs with try_loan
   }
   // `drop_oldest`: moves the slowest on instead of full.
@@ -113,11 +113,11 @@ class loan_ring {
   // `cursor` is the caller's own memory of its slot's word 0.
   loan_result try_take(endpoint_slot& mine, std::uint64_t& cursor, std::uint64_t& lost,
                        std::uint32_t& hold, std::uint32_t& chunk, std::uint64_t& bytes) noexcept;
-  void release(endpoint_slot& mine, std::uint32_t hold) noexcept {
+  inline void release(endpoint_slot& mine, std::uint32_t hold) noexcept {
     // Release: pairs with usable_from, the reading is over.
     shared(mine.word[first_hold + hold]).store(0, std::memory_order_release);
   }
-  bool readable(std::uint64_t cursor) const noexcept {
+  inline bool readable(std::uint64_t cursor) const noexcept {
     return std::atomic_ref(cells_[cursor & mask_]).load(std::memory_order_acquire) >> 16 > cursor;
   }
 
@@ -141,7 +141,7 @@ class loan_ring {
   bool reusable(const queue_view& queue, const survey& now, chunk_word word) noexcept;
   // A dead one's loan: what its word should be.
   chunk_word truth_of(std::uint32_t chunk) const noexcept;
-  void move_tail(std::uint64_t from) noexcept {
+  inline void move_tail(std::uint64_t from) noexcept {
     std::atomic_ref(*tail_).compare_exchange_strong(from, from + 1, std::memory_order_release,
                                                     std::memory_order_relaxed);
   }

@@ -86,20 +86,20 @@ export struct mail_state {
   std::size_t wanted_bytes = 0;  // senders: what is waited for
   std::uint32_t wanted_priority = 0;
 
-  void count(std::uint32_t which, std::uint64_t n = 1) noexcept {
+  inline void count(std::uint32_t which, std::uint64_t n = 1) noexcept {
     // Relaxed, and no exchange: the word is this endpoint's alone, and only ever summed.
     const auto word = shared(end.slot().word[which]);
     word.store(word.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
-  queue_state state() const noexcept { return state_of(end.head()); }
+  inline queue_state state() const noexcept { return state_of(end.head()); }
 
   // Senders.
   ring_result try_claim(std::uint32_t priority, std::size_t bytes, record& out);
-  void commit(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
+  inline void commit(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
     finish(priority, of, bytes);
     notify_one(end.view(), end.head().receivers);
   }
-  void finish(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
+  inline void finish(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
     rings[priority].commit(of, bytes);
     --unfinished;
     count(0);
@@ -112,14 +112,14 @@ export struct mail_state {
                           record& out);
   [[noreturn]] void refuse(send_result why) const;
   // Throws invalid_argument.
-  void check(std::uint32_t priority, std::size_t bytes) const {
+  inline void check(std::uint32_t priority, std::size_t bytes) const {
     if (priority >= priorities || bytes > rings[0].most_bytes()) [[unlikely]]
       refuse_letter(priority, bytes);
   }
   [[noreturn]] void refuse_letter(std::uint32_t priority, std::size_t bytes) const;
 
   // Receivers.
-  receive_status try_receive(std::uint32_t& priority, record& out) {
+  inline receive_status try_receive(std::uint32_t& priority, record& out) {
     end.require_usable(queue_kind::message);
     for (std::uint32_t p = priorities; p-- > 0;) {
       const ring_result found = rings[p].try_take(owner, out);
@@ -136,7 +136,7 @@ export struct mail_state {
   receive_status nothing(std::uint32_t& priority, record& out);
   receive_status receive_until(platform::steady_time deadline, std::uint32_t& priority,
                                record& out);
-  void release(std::uint32_t priority, const record& of) noexcept {
+  inline void release(std::uint32_t priority, const record& of) noexcept {
     rings[priority].release(of);
     notify_all(end.view(), end.head().senders);
   }
@@ -153,13 +153,13 @@ export struct mail_state {
 // A claimed place in the ring, to be written. Withdrawn by its destructor unless committed.
 export class [[nodiscard]] outgoing_letter {
  public:
-  outgoing_letter(outgoing_letter&& other) noexcept
+  inline outgoing_letter(outgoing_letter&& other) noexcept
       : by_(std::exchange(other.by_, nullptr)),
         record_(other.record_),
         size_(other.size_),
         priority_(other.priority_),
         status_(other.status_) {}
-  outgoing_letter& operator=(outgoing_letter&& other) noexcept {
+  inline outgoing_letter& operator=(outgoing_letter&& other) noexcept {
     if (this != &other) {
       withdraw();
       by_ = std::exchange(other.by_, nullptr);
@@ -170,28 +170,28 @@ export class [[nodiscard]] outgoing_letter {
     }
     return *this;
   }
-  ~outgoing_letter() { withdraw(); }
+  inline ~outgoing_letter() { withdraw(); }
 
   // Is there a place to write to (try_claim and timed claims: or not)?
-  [[nodiscard]] explicit operator bool() const noexcept { return by_ != nullptr; }
-  [[nodiscard]] send_status status() const noexcept { return status_; }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return by_ != nullptr; }
+  [[nodiscard]] inline send_status status() const noexcept { return status_; }
 
   // Aligned to 16 bytes. What stands there is undefined until it is written.
-  [[nodiscard]] std::byte* data() const noexcept { return record_.data; }
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
-  operator std::span<std::byte>() const noexcept { return bytes(); }
+  [[nodiscard]] inline std::byte* data() const noexcept { return record_.data; }
+  [[nodiscard]] inline std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] inline std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
+  inline operator std::span<std::byte>() const noexcept { return bytes(); }
 
   // From here on it is the receivers'. Never blocks.
-  void commit() noexcept { commit(size_); }
+  inline void commit() noexcept { commit(size_); }
   // Only the first `bytes` of it, at most size().
-  void commit(std::size_t bytes) noexcept {
+  inline void commit(std::size_t bytes) noexcept {
     if (by_ == nullptr) return;
     detail::mail_state* const by = std::exchange(by_, nullptr);
     if (!by->end.usable()) return;
     by->commit(priority_, record_, bytes < size_ ? bytes : size_);
   }
-  void withdraw() noexcept {
+  inline void withdraw() noexcept {
     if (by_ == nullptr) return;
     detail::mail_state* const by = std::exchange(by_, nullptr);
     if (by->end.usable()) by->withdraw(priority_, record_);
@@ -199,9 +199,9 @@ export class [[nodiscard]] outgoing_letter {
 
  private:
   friend class message_sender;
-  explicit outgoing_letter(send_result why) noexcept : status_(why) {}
-  outgoing_letter(detail::mail_state& by, const detail::record& claimed, std::size_t size,
-                  std::uint32_t priority) noexcept
+  inline explicit outgoing_letter(send_result why) noexcept : status_(why) {}
+  inline outgoing_letter(detail::mail_state& by, const detail::record& claimed, std::size_t size,
+                         std::uint32_t priority) noexcept
       : by_(&by), record_(claimed), size_(size), priority_(priority), status_(send_result::sent) {}
 
   detail::mail_state* by_ = nullptr;
@@ -215,11 +215,11 @@ export class [[nodiscard]] outgoing_letter {
 export class [[nodiscard]] incoming_letter {
  public:
   incoming_letter() noexcept = default;
-  incoming_letter(incoming_letter&& other) noexcept
+  inline incoming_letter(incoming_letter&& other) noexcept
       : by_(std::exchange(other.by_, nullptr)),
         record_(other.record_),
         priority_(other.priority_) {}
-  incoming_letter& operator=(incoming_letter&& other) noexcept {
+  inline incoming_letter& operator=(incoming_letter&& other) noexcept {
     if (this != &other) {
       release();
       by_ = std::exchange(other.by_, nullptr);
@@ -228,17 +228,19 @@ export class [[nodiscard]] incoming_letter {
     }
     return *this;
   }
-  ~incoming_letter() { release(); }
+  inline ~incoming_letter() { release(); }
 
   // Aligned to 16 bytes.
-  [[nodiscard]] const std::byte* data() const noexcept { return record_.data; }
-  [[nodiscard]] std::size_t size() const noexcept { return record_.bytes; }
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size()}; }
-  operator std::span<const std::byte>() const noexcept { return bytes(); }
-  [[nodiscard]] std::uint32_t priority() const noexcept { return priority_; }
+  [[nodiscard]] inline const std::byte* data() const noexcept { return record_.data; }
+  [[nodiscard]] inline std::size_t size() const noexcept { return record_.bytes; }
+  [[nodiscard]] inline std::span<const std::byte> bytes() const noexcept {
+    return {data(), size()};
+  }
+  inline operator std::span<const std::byte>() const noexcept { return bytes(); }
+  [[nodiscard]] inline std::uint32_t priority() const noexcept { return priority_; }
 
   // The view is over; its place may be written again.
-  void release() noexcept {
+  inline void release() noexcept {
     if (by_ == nullptr) return;
     detail::mail_state* const by = std::exchange(by_, nullptr);
     if (by->end.usable()) by->release(priority_, record_);
@@ -247,8 +249,8 @@ export class [[nodiscard]] incoming_letter {
  private:
   friend class message_receiver;
   friend class received_letter;
-  incoming_letter(detail::mail_state& by, const detail::record& taken,
-                  std::uint32_t priority) noexcept
+  inline incoming_letter(detail::mail_state& by, const detail::record& taken,
+                         std::uint32_t priority) noexcept
       : by_(&by), record_(taken), priority_(priority) {}
 
   detail::mail_state* by_ = nullptr;
@@ -259,21 +261,23 @@ export class [[nodiscard]] incoming_letter {
 // What receiving says; like received<T>, but the letter stays where it is.
 export class [[nodiscard]] received_letter {
  public:
-  explicit received_letter(receive_status why) noexcept : status_(why) {}
-  received_letter(incoming_letter letter) noexcept
+  inline explicit received_letter(receive_status why) noexcept : status_(why) {}
+  inline received_letter(incoming_letter letter) noexcept
       : letter_(std::move(letter)), status_(receive_status::message) {}
 
-  [[nodiscard]] bool has_value() const noexcept { return status_ == receive_status::message; }
-  [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
-  [[nodiscard]] receive_status status() const noexcept { return status_; }
-  [[nodiscard]] bool redelivered() const noexcept { return letter_.record_.again; }
+  [[nodiscard]] inline bool has_value() const noexcept {
+    return status_ == receive_status::message;
+  }
+  [[nodiscard]] inline explicit operator bool() const noexcept { return has_value(); }
+  [[nodiscard]] inline receive_status status() const noexcept { return status_; }
+  [[nodiscard]] inline bool redelivered() const noexcept { return letter_.record_.again; }
 
   // Precondition: has_value().
-  [[nodiscard]] const incoming_letter& operator*() const& noexcept { return letter_; }
-  [[nodiscard]] incoming_letter& operator*() & noexcept { return letter_; }
-  [[nodiscard]] incoming_letter&& operator*() && noexcept { return std::move(letter_); }
-  [[nodiscard]] const incoming_letter* operator->() const noexcept { return &letter_; }
-  [[nodiscard]] incoming_letter* operator->() noexcept { return &letter_; }
+  [[nodiscard]] inline const incoming_letter& operator*() const& noexcept { return letter_; }
+  [[nodiscard]] inline incoming_letter& operator*() & noexcept { return letter_; }
+  [[nodiscard]] inline incoming_letter&& operator*() && noexcept { return std::move(letter_); }
+  [[nodiscard]] inline const incoming_letter* operator->() const noexcept { return &letter_; }
+  [[nodiscard]] inline incoming_letter* operator->() noexcept { return &letter_; }
 
  private:
   incoming_letter letter_;
@@ -290,21 +294,22 @@ export class message_sender {
   // ---- in place. All throw invalid_argument for more than max_message_size() bytes or a priority
   // the queue does not have, not_a_participant in a forked child, damaged.
   // Blocks while there is no room. Throws closed.
-  [[nodiscard]] outgoing_letter claim(std::size_t bytes, std::uint32_t priority = 0) {
+  [[nodiscard]] inline outgoing_letter claim(std::size_t bytes, std::uint32_t priority = 0) {
     detail::record record;
     const send_result result = claim_until(bytes, priority, detail::forever, record);
     if (result != send_result::sent) state_->refuse(result);
     return outgoing_letter(*state_, record, bytes, priority);
   }
   // These give an empty letter whose status() says why.
-  [[nodiscard]] outgoing_letter try_claim(std::size_t bytes, std::uint32_t priority = 0) {
+  [[nodiscard]] inline outgoing_letter try_claim(std::size_t bytes, std::uint32_t priority = 0) {
     detail::record record;
     const send_result result = try_claim(bytes, priority, record);
     if (result != send_result::sent) return outgoing_letter(result);
     return outgoing_letter(*state_, record, bytes, priority);
   }
-  [[nodiscard]] outgoing_letter claim_until(std::size_t bytes, platform::steady_time deadline,
-                                            std::uint32_t priority = 0) {
+  [[nodiscard]] inline outgoing_letter claim_until(std::size_t bytes,
+                                                   platform::steady_time deadline,
+                                                   std::uint32_t priority = 0) {
     detail::record record;
     const send_result result = claim_until(bytes, priority, deadline, record);
     if (result != send_result::sent) return outgoing_letter(result);
@@ -344,20 +349,20 @@ export class message_sender {
     return send_batch_until(messages, detail::deadline_after(patience), priority);
   }
 
-  [[nodiscard]] std::size_t max_message_size() const noexcept {
+  [[nodiscard]] inline std::size_t max_message_size() const noexcept {
     return state_->rings[0].most_bytes();
   }
 
   // Ready when there is room for the letter asked for last, or the queue is closed.
-  [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  [[nodiscard]] inline detail::wait_source wait_source() noexcept { return state_->source(); }
   // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
-  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
+  [[nodiscard]] inline auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class message_queue;
-  explicit message_sender(std::unique_ptr<detail::mail_state> state) noexcept
+  inline explicit message_sender(std::unique_ptr<detail::mail_state> state) noexcept
       : state_(std::move(state)) {}
-  send_result try_claim(std::size_t bytes, std::uint32_t priority, detail::record& out) {
+  inline send_result try_claim(std::size_t bytes, std::uint32_t priority, detail::record& out) {
     state_->end.require_usable(detail::queue_kind::message);
     state_->check(priority, bytes);
     if (state_->state() != detail::queue_state::open) [[unlikely]]
@@ -383,8 +388,8 @@ export class message_receiver {
   ~message_receiver();
 
   // All throw not_a_participant in a forked child, damaged.
-  [[nodiscard]] received_letter receive() { return receive_until(detail::forever); }
-  [[nodiscard]] received_letter try_receive() {
+  [[nodiscard]] inline received_letter receive() { return receive_until(detail::forever); }
+  [[nodiscard]] inline received_letter try_receive() {
     std::uint32_t priority = 0;
     detail::record record;
     const receive_status status = state_->try_receive(priority, record);
@@ -435,13 +440,13 @@ export class message_receiver {
   }
 
   // Ready when there is a letter, or the queue is closed and drained.
-  [[nodiscard]] detail::wait_source wait_source() noexcept { return state_->source(); }
+  [[nodiscard]] inline detail::wait_source wait_source() noexcept { return state_->source(); }
   // For epoll, poll and the like: readable while there may be something to do; see Bells in :endpoint.
-  [[nodiscard]] auto native_handle() { return state_->end.native_handle(); }
+  [[nodiscard]] inline auto native_handle() { return state_->end.native_handle(); }
 
  private:
   friend class message_queue;
-  explicit message_receiver(std::unique_ptr<detail::mail_state> state) noexcept
+  inline explicit message_receiver(std::unique_ptr<detail::mail_state> state) noexcept
       : state_(std::move(state)) {}
 
   std::unique_ptr<detail::mail_state> state_;
@@ -474,7 +479,7 @@ export class message_queue {
 
   // Letters that nobody has taken. Walks along them; approximate while others are at work.
   [[nodiscard]] std::size_t size() const;
-  [[nodiscard]] bool empty() const { return size() == 0; }
+  [[nodiscard]] inline bool empty() const { return size() == 0; }
   [[nodiscard]] std::size_t capacity() const;  // bytes of each priority's ring
   [[nodiscard]] std::size_t max_message_size() const;
   [[nodiscard]] message_queue_statistics statistics() const;

@@ -45,14 +45,14 @@ export class queue_object {
   queue_object(const queue_object&) = delete;
   queue_object& operator=(const queue_object&) = delete;
 
-  [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator_; }
+  [[nodiscard]] inline allocator_type get_allocator() const noexcept { return allocator_; }
 
  protected:
-  queue_object(const queue_plan& plan, const allocator_type& where)
+  inline queue_object(const queue_plan& plan, const allocator_type& where)
       : allocator_(where), head_(make_queue(where.header(), plan)) {}
-  ~queue_object() { destroy_queue(head_.get(), allocator_.header()); }
+  inline ~queue_object() { destroy_queue(head_.get(), allocator_.header()); }
 
-  [[nodiscard]] queue_view look(const queue_plan& expected, std::uint64_t ring_unit) const {
+  [[nodiscard]] inline queue_view look(const queue_plan& expected, std::uint64_t ring_unit) const {
     return look_at(head_.get(), allocator_.header(), expected, ring_unit);
   }
 

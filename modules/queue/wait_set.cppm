@@ -37,12 +37,12 @@ export class wait_set {
   bool remove(W& endpoint) noexcept {
     return remove(static_cast<void*>(&endpoint));
   }
-  [[nodiscard]] std::size_t size() const noexcept { return sources_.size(); }
-  [[nodiscard]] bool empty() const noexcept { return sources_.empty(); }
+  [[nodiscard]] inline std::size_t size() const noexcept { return sources_.size(); }
+  [[nodiscard]] inline bool empty() const noexcept { return sources_.empty(); }
 
   // The tag of one that is ready, or nothing at the deadline. Throws invalid_argument for an empty
   // set, limit_reached, damaged.
-  [[nodiscard]] std::optional<std::uint64_t> wait() { return wait_until(detail::forever); }
+  [[nodiscard]] inline std::optional<std::uint64_t> wait() { return wait_until(detail::forever); }
   [[nodiscard]] std::optional<std::uint64_t> wait_until(
       std::chrono::steady_clock::time_point deadline);
   template <class Rep, class Period>

@@ -94,7 +94,7 @@ class ledger;
 // back unless it is settled.
 export class object_making {
  public:
-  object_making(object_making&& other) noexcept
+  inline object_making(object_making&& other) noexcept
       : segment_(std::exchange(other.segment_, nullptr)),
         slot_(other.slot_),
         hash_(other.hash_),
@@ -104,7 +104,7 @@ export class object_making {
   ~object_making();
 
   // Where to build it; nullptr: there is one already.
-  [[nodiscard]] void* memory() const noexcept { return memory_; }
+  [[nodiscard]] inline void* memory() const noexcept { return memory_; }
   // From now on to settle(), what this thread allocates in the segment goes if the object does.
   void begin();
   void settle() noexcept;
@@ -123,7 +123,7 @@ export class object_making {
 // An object being destroyed: its name is gone; its memory goes with this.
 export class object_unmaking {
  public:
-  object_unmaking(object_unmaking&& other) noexcept
+  inline object_unmaking(object_unmaking&& other) noexcept
       : segment_(std::exchange(other.segment_, nullptr)),
         slot_(other.slot_),
         hash_(other.hash_),
@@ -131,7 +131,9 @@ export class object_unmaking {
   object_unmaking& operator=(object_unmaking&&) = delete;
   ~object_unmaking();
 
-  [[nodiscard]] void* object() const noexcept { return object_; }  // nullptr: none of that name
+  [[nodiscard]] inline void* object() const noexcept {
+    return object_;
+  }  // nullptr: none of that name
 
  private:
   friend class ipcpp::segment;
@@ -198,8 +200,8 @@ export class segment {
   [[nodiscard]] static segment receive_handle(native_handle_type socket,
                                               const open_options& options = {});
 
-  segment(segment&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  segment& operator=(segment&& other) noexcept {
+  inline segment(segment&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  inline segment& operator=(segment&& other) noexcept {
     std::swap(state_, other.state_);
     return *this;
   }
@@ -319,7 +321,7 @@ export class segment {
     return *at;
   }
 
-  explicit segment(detail::segment_state* state) noexcept : state_(state) {}
+  inline explicit segment(detail::segment_state* state) noexcept : state_(state) {}
   void check_writable() const;
   [[noreturn]] void refuse_existing(std::string_view name) const;
   [[nodiscard]] void* find_object(std::string_view name, const detail::type_facts& type) const;

@@ -54,7 +54,7 @@ export struct segment_picture {
   heap_picture heap;
   std::vector<std::string> faults;  // all of them, the heap's and the participants' included
 
-  [[nodiscard]] const object* find(std::string_view name) const noexcept {
+  [[nodiscard]] inline const object* find(std::string_view name) const noexcept {
     for (const object& one : objects)
       if (one.name == name) return &one;
     return nullptr;

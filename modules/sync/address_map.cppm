@@ -40,7 +40,7 @@ export class address_map {
   // The owner of the range that holds `address`, nullptr if none does.
   [[nodiscard]] mapped_place* find(const void* address) const noexcept;
   // How many ranges were removed so far: while it stays the same, what find() said holds.
-  [[nodiscard]] static std::uint64_t removals() noexcept {
+  [[nodiscard]] inline static std::uint64_t removals() noexcept {
     return removals_.load(std::memory_order_acquire);  // pairs with remove
   }
 
@@ -55,7 +55,7 @@ export class address_map {
   [[nodiscard]] range range_of(const void* address) const noexcept;
 
   // See mapped_place::catch_up; nothing where no place of this process needs it.
-  static void catch_up_with(const void* address) noexcept {
+  inline static void catch_up_with(const void* address) noexcept {
     // Relaxed: set before anybody can have an address there.
     if (some_grow_by_mappings_.load(std::memory_order_relaxed)) [[unlikely]]
       of_this_process().catch_up(address);

@@ -34,8 +34,8 @@ export class condition_variable {
 
   // Whoever has waited longest. No system call, and no fence where there is a heavy one, when nobody
   // waits. With or without the lock held.
-  void notify_one() noexcept { detail::notify_one(waiters_); }
-  void notify_all() noexcept { detail::notify_all(waiters_); }
+  inline void notify_one() noexcept { detail::notify_one(waiters_); }
+  inline void notify_all() noexcept { detail::notify_all(waiters_); }
 
   // Unlocks, sleeps, locks. Throws limit_reached before it unlocks, what unlock() and lock() throw.
   template <class Lock>

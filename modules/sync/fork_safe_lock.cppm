@@ -20,7 +20,7 @@ export class fork_safe_lock {
  public:
   constexpr fork_safe_lock() noexcept = default;
 
-  void lock() noexcept {
+  inline void lock() noexcept {
     const std::uint64_t mine = platform::incarnation();
     for (;;) {
       std::uint64_t seen = word_.load(std::memory_order_relaxed);  // the exchange decides
@@ -29,7 +29,7 @@ export class fork_safe_lock {
       std::this_thread::yield();
     }
   }
-  void unlock() noexcept { word_.store(0, std::memory_order_release); }  // pairs with lock
+  inline void unlock() noexcept { word_.store(0, std::memory_order_release); }  // pairs with lock
 
  private:
   std::atomic<std::uint64_t> word_{0};
@@ -37,10 +37,10 @@ export class fork_safe_lock {
 
 export class fork_safe_guard {
  public:
-  explicit fork_safe_guard(fork_safe_lock& lock) noexcept : lock_(&lock) { lock_->lock(); }
+  inline explicit fork_safe_guard(fork_safe_lock& lock) noexcept : lock_(&lock) { lock_->lock(); }
   fork_safe_guard(const fork_safe_guard&) = delete;
   fork_safe_guard& operator=(const fork_safe_guard&) = delete;
-  ~fork_safe_guard() { lock_->unlock(); }
+  inline ~fork_safe_guard() { lock_->unlock(); }
 
  private:
   fork_safe_lock* lock_;

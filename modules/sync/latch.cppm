@@ -31,7 +31,7 @@ export class latch {
 
   // Throws invalid_argument below zero, and changes nothing then.
   void count_down(std::uint64_t n = 1);
-  [[nodiscard]] bool try_wait() const noexcept {
+  [[nodiscard]] inline bool try_wait() const noexcept {
     // Acquire: pairs with count_down.
     const bool open =
         std::atomic_ref(const_cast<std::uint64_t&>(missing_)).load(std::memory_order_acquire) == 0;
@@ -39,7 +39,7 @@ export class latch {
     return open;
   }
   // Blocks. Throws limit_reached as locks do.
-  void wait() const { (void)wait_till(platform::steady_time::max()); }
+  inline void wait() const { (void)wait_till(platform::steady_time::max()); }
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(const std::chrono::duration<Rep, Period>& wait) const {
     return wait_till(detail::steady_deadline(wait));
@@ -48,7 +48,7 @@ export class latch {
   [[nodiscard]] bool wait_until(const std::chrono::time_point<Clock, Duration>& deadline) const {
     return wait_till(detail::steady_deadline(deadline));
   }
-  void arrive_and_wait(std::uint64_t n = 1) {
+  inline void arrive_and_wait(std::uint64_t n = 1) {
     count_down(n);
     wait();
   }

@@ -106,8 +106,8 @@ export class robust_lock {
   [[nodiscard]] bool held_by_me() const noexcept;
 
   // For who works on it in one piece.
-  [[nodiscard]] std::uint64_t& word() noexcept { return owner_; }
-  [[nodiscard]] waiting_point& waiters() noexcept { return waiters_; }
+  [[nodiscard]] inline std::uint64_t& word() noexcept { return owner_; }
+  [[nodiscard]] inline waiting_point& waiters() noexcept { return waiters_; }
 
  private:
   [[nodiscard]] bool pass_over_the_gone(seat& me, const lock_request& how, bool waited) noexcept;
@@ -177,11 +177,11 @@ export class mutex {
   // Holds the lock whatever became of its last owner. Blocks; throws would_deadlock, limit_reached.
   repair_guard<mutex> lock_for_repair();
   // By the owner: what it protects is whole again. Throws not_owner.
-  void make_consistent() { core_.make_consistent(); }
+  inline void make_consistent() { core_.make_consistent(); }
   // By the owner: until make_consistent(), what it protects counts as after a death. Throws not_owner.
-  void mark_inconsistent() { core_.mark_inconsistent(); }
+  inline void mark_inconsistent() { core_.mark_inconsistent(); }
   // Has an owner died since it was last consistent, as far as anybody noticed?
-  [[nodiscard]] bool owner_died() const noexcept { return core_.owner_died(); }
+  [[nodiscard]] inline bool owner_died() const noexcept { return core_.owner_died(); }
 
  private:
   [[nodiscard]] bool lock_until(platform::steady_time deadline);

@@ -35,7 +35,7 @@ export class once_flag {
   once_flag(const once_flag&) = delete;
   once_flag& operator=(const once_flag&) = delete;
 
-  [[nodiscard]] bool done() const noexcept {
+  [[nodiscard]] inline bool done() const noexcept {
     // Acquire: pairs with call_once.
     return std::atomic_ref(const_cast<std::uint64_t&>(done_)).load(std::memory_order_acquire) != 0;
   }

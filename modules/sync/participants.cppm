@@ -60,7 +60,7 @@ export struct participant_id {
   std::uint32_t generation = 0;  // 0: nobody
 
   bool operator==(const participant_id&) const = default;
-  explicit operator bool() const noexcept { return generation != 0; }
+  inline explicit operator bool() const noexcept { return generation != 0; }
 };
 
 export struct handle_id {
@@ -68,7 +68,7 @@ export struct handle_id {
   std::uint32_t generation = 0;  // 0: none
 
   bool operator==(const handle_id&) const = default;
-  explicit operator bool() const noexcept { return generation != 0; }
+  inline explicit operator bool() const noexcept { return generation != 0; }
 };
 
 export enum class vitality : std::uint8_t {
@@ -131,8 +131,8 @@ export class participants {
   // Looks at an existing table. Throws damaged or wrong_layout. Does not join.
   [[nodiscard]] static participants attach(const platform::mapping& place, std::size_t offset);
 
-  participants(participants&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
-  participants& operator=(participants&& other) noexcept {
+  inline participants(participants&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
+  inline participants& operator=(participants&& other) noexcept {
     std::swap(self_, other.self_);
     return *this;
   }
@@ -199,7 +199,7 @@ export class participants {
  private:
   friend struct detail::roster;
   struct state;
-  explicit participants(state* self) noexcept : self_(self) {}
+  inline explicit participants(state* self) noexcept : self_(self) {}
   [[nodiscard]] participant_info info_of(std::uint32_t slot) const noexcept;
 
   state* self_ = nullptr;

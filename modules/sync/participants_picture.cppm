@@ -40,17 +40,17 @@ export struct participants_picture {
   std::vector<handle> handles;
   std::vector<std::string> faults;
 
-  [[nodiscard]] const process* find(participant_id id) const noexcept {
+  [[nodiscard]] inline const process* find(participant_id id) const noexcept {
     for (const process& one : processes)
       if (one.id == id) return &one;
     return nullptr;
   }
-  [[nodiscard]] const process* in_slot(std::uint32_t slot) const noexcept {
+  [[nodiscard]] inline const process* in_slot(std::uint32_t slot) const noexcept {
     for (const process& one : processes)
       if (one.id.slot == slot) return &one;
     return nullptr;
   }
-  [[nodiscard]] std::size_t living() const noexcept {
+  [[nodiscard]] inline std::size_t living() const noexcept {
     std::size_t n = 0;
     for (const process& one : processes) n += one.alive ? 1 : 0;
     return n;

@@ -38,9 +38,9 @@ export class recursive_mutex {
   void unlock();
 
   repair_guard<recursive_mutex> lock_for_repair();
-  void make_consistent() { core_.make_consistent(); }
-  void mark_inconsistent() { core_.mark_inconsistent(); }
-  [[nodiscard]] bool owner_died() const noexcept { return core_.owner_died(); }
+  inline void make_consistent() { core_.make_consistent(); }
+  inline void mark_inconsistent() { core_.mark_inconsistent(); }
+  [[nodiscard]] inline bool owner_died() const noexcept { return core_.owner_died(); }
 
  private:
   [[nodiscard]] bool lock_until(platform::steady_time deadline);

@@ -60,7 +60,7 @@ export class shared_mutex {
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& deadline) {
     return lock_until(detail::steady_deadline(deadline));
   }
-  void unlock() { core_.unlock(); }
+  inline void unlock() { core_.unlock(); }
 
   // ---- shared ----
   // Blocks while a writer holds it or waits for it. Throws owner_died while a writer's death is not
@@ -82,9 +82,9 @@ export class shared_mutex {
 
   // ---- after a writer's death: as mutex's ----
   repair_guard<shared_mutex> lock_for_repair();
-  void make_consistent() { core_.make_consistent(); }
-  void mark_inconsistent() { core_.mark_inconsistent(); }
-  [[nodiscard]] bool owner_died() const noexcept { return core_.owner_died(); }
+  inline void make_consistent() { core_.make_consistent(); }
+  inline void mark_inconsistent() { core_.mark_inconsistent(); }
+  [[nodiscard]] inline bool owner_died() const noexcept { return core_.owner_died(); }
 
  private:
   using outcome = detail::robust_lock::outcome;

@@ -31,11 +31,11 @@ export class doorbell {
   [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
   static void ring(const object_id& of, std::uint32_t number) noexcept;
 
-  doorbell(doorbell&& other) noexcept
+  inline doorbell(doorbell&& other) noexcept
       : socket_(std::exchange(other.socket_, -1)),
         timer_(std::exchange(other.timer_, -1)),
         both_(std::exchange(other.both_, -1)) {}
-  doorbell& operator=(doorbell&& other) noexcept {
+  inline doorbell& operator=(doorbell&& other) noexcept {
     std::swap(socket_, other.socket_);
     std::swap(timer_, other.timer_);
     std::swap(both_, other.both_);
@@ -43,7 +43,7 @@ export class doorbell {
   }
   ~doorbell();
 
-  [[nodiscard]] native_handle_type native_handle() const noexcept { return both_; }
+  [[nodiscard]] inline native_handle_type native_handle() const noexcept { return both_; }
   void answer() noexcept;
 
  private:
@@ -56,9 +56,9 @@ export class doorbell {
 export class life_hold {
  public:
   life_hold() noexcept = default;
-  life_hold(life_hold&& other) noexcept
+  inline life_hold(life_hold&& other) noexcept
       : page_(std::exchange(other.page_, nullptr)), incarnation_(other.incarnation_) {}
-  life_hold& operator=(life_hold&& other) noexcept {
+  inline life_hold& operator=(life_hold&& other) noexcept {
     std::swap(page_, other.page_);
     std::swap(incarnation_, other.incarnation_);
     return *this;
@@ -66,7 +66,7 @@ export class life_hold {
   ~life_hold();
 
   // In a forked child: false, the parent's proof is not its own.
-  explicit operator bool() const noexcept {
+  inline explicit operator bool() const noexcept {
     return page_ != nullptr && incarnation_ == incarnation();
   }
 
@@ -84,7 +84,7 @@ export class life_line {
   [[nodiscard]] life probe(std::uint32_t slot, const process_identity& recorded) const noexcept;
 
  private:
-  explicit life_line(shared_object object) noexcept : object_(std::move(object)) {}
+  inline explicit life_line(shared_object object) noexcept : object_(std::move(object)) {}
   shared_object object_;
 };
 

@@ -118,7 +118,7 @@ mapping mapping::map(shared_object object, void* at) {
   }
   const object_prologue& prologue = made.object_.stored_.prologue;
   const std::size_t first =
-      made.stepped() ? extent_of(0, prologue.first_step_bytes, capacity).end : capacity;
+      made.grows_by_mappings() ? extent_of(0, prologue.first_step_bytes, capacity).end : capacity;
   const int protection =
       made.object_.mode() == access::read_write ? PROT_READ | PROT_WRITE : PROT_READ;
   if (::mmap(base, first, protection, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, descriptor, 0) ==
@@ -150,7 +150,7 @@ mapping::~mapping() {
   ::munmap(base_ - area_bytes(), area_bytes() + capacity());
 }
 
-bool mapping::stepped() const noexcept {
+bool mapping::grows_by_mappings() const noexcept {
   return object_.stored_.prologue.how == growth::several_objects;
 }
 
@@ -194,7 +194,7 @@ bool mapping::commit(std::size_t offset, std::size_t bytes) {
   const std::uint64_t end = (offset + bytes + page - 1) / page * page;
   if (bytes == 0) return true;
   int refused = 0;
-  if (!stepped()) {
+  if (!grows_by_mappings()) {
     const int descriptor = object_.checked(true);
     refused = descriptor < 0 ? EBADF : posix::allocate_range(descriptor, begin, end - begin);
   } else {
@@ -234,8 +234,9 @@ std::size_t mapping::release(std::size_t offset, std::size_t bytes) {
   std::size_t given_back = 0;
   const std::uint64_t first = object_.stored_.prologue.first_step_bytes;
   for (std::uint64_t at = begin; at < end;) {
-    const std::uint32_t step = stepped() ? step_of(at, first) : 0;
-    const extent where = stepped() ? extent_of(step, first, capacity()) : extent{0, capacity()};
+    const std::uint32_t step = grows_by_mappings() ? step_of(at, first) : 0;
+    const extent where =
+        grows_by_mappings() ? extent_of(step, first, capacity()) : extent{0, capacity()};
     const std::uint64_t upto = end < where.end ? end : where.end;
     posix::file_handle file;
     int descriptor = -1;
@@ -254,7 +255,7 @@ std::size_t mapping::release(std::size_t offset, std::size_t bytes) {
 
 bool mapping::adopt(std::size_t end) noexcept {
   if (end > capacity()) return false;
-  if (!stepped() || end == 0) return true;
+  if (!grows_by_mappings() || end == 0) return true;
   const std::uint32_t last = step_of(end - 1, object_.stored_.prologue.first_step_bytes);
   for (std::uint32_t step = 0; step <= last; ++step)
     if (map_step(step, false) != 0) return false;
@@ -267,7 +268,7 @@ bool mapping::prefer_huge_pages() noexcept {
 
 std::size_t mapping::backed_bytes() const noexcept {
   struct stat facts{};
-  if (stepped() || ::fstat(object_.native_handle(), &facts) != 0) return capacity();
+  if (grows_by_mappings() || ::fstat(object_.native_handle(), &facts) != 0) return capacity();
   const auto bytes = static_cast<std::size_t>(facts.st_size);
   return bytes < capacity() ? bytes : capacity();
 }

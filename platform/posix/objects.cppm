@@ -60,13 +60,15 @@ export class shared_object {
   shared_object& operator=(shared_object&& other) noexcept;
   ~shared_object();
 
-  [[nodiscard]] object_id id() const noexcept {
+  [[nodiscard]] inline object_id id() const noexcept {
     return {stored_.prologue.id_high, stored_.prologue.id_low};
   }
-  [[nodiscard]] std::size_t capacity() const noexcept { return stored_.prologue.capacity_bytes; }
-  [[nodiscard]] access mode() const noexcept { return mode_; }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] native_handle_type native_handle() const noexcept {
+  [[nodiscard]] inline std::size_t capacity() const noexcept {
+    return stored_.prologue.capacity_bytes;
+  }
+  [[nodiscard]] inline access mode() const noexcept { return mode_; }
+  [[nodiscard]] inline const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] inline native_handle_type native_handle() const noexcept {
     return stored_.memory_descriptor();
   }
   [[nodiscard]] bool reachable() const noexcept;
@@ -98,23 +100,25 @@ export class mapping {
   mapping& operator=(mapping&& other) noexcept;
   ~mapping();
 
-  [[nodiscard]] std::byte* base() const noexcept { return base_; }
-  [[nodiscard]] std::size_t capacity() const noexcept { return object_.capacity(); }
-  [[nodiscard]] const shared_object& object() const noexcept { return object_; }
-  void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
+  [[nodiscard]] inline std::byte* base() const noexcept { return base_; }
+  [[nodiscard]] inline std::size_t capacity() const noexcept { return object_.capacity(); }
+  [[nodiscard]] inline const shared_object& object() const noexcept { return object_; }
+  inline void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
   void publish_file(std::string_view path) { object_.publish_file(path); }
-  [[nodiscard]] std::byte* private_area() const noexcept { return base_ - private_area_bytes; }
+  [[nodiscard]] inline std::byte* private_area() const noexcept {
+    return base_ - private_area_bytes;
+  }
 
   [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);
   std::size_t release(std::size_t offset, std::size_t bytes);
   [[nodiscard]] bool adopt(std::size_t end) noexcept;
+  [[nodiscard]] bool grows_by_mappings() const noexcept;
   bool prefer_huge_pages() noexcept;
   [[nodiscard]] std::size_t backed_bytes() const noexcept;
 
  private:
-  mapping(shared_object object, std::byte* base) noexcept
+  inline mapping(shared_object object, std::byte* base) noexcept
       : object_(std::move(object)), base_(base) {}
-  [[nodiscard]] bool stepped() const noexcept;
   void check_range(std::size_t offset, std::size_t bytes, std::string_view verb) const;
   [[nodiscard]] int map_step(std::uint32_t step, bool create) noexcept;
 
@@ -125,7 +129,7 @@ export class mapping {
 
 export class parking_slot {
  public:
-  parking_slot(const mapping&, std::uint32_t /*number*/, parking_cell& cell) noexcept
+  inline parking_slot(const mapping&, std::uint32_t /*number*/, parking_cell& cell) noexcept
       : cell_(&cell) {}
 
   [[nodiscard]] std::uint32_t ticket() const noexcept;

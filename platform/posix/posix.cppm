@@ -46,9 +46,9 @@ namespace ipcpp::platform::posix {
 class file_handle {
  public:
   file_handle() noexcept = default;
-  explicit file_handle(int descriptor) noexcept : descriptor_(descriptor) {}
-  file_handle(file_handle&& other) noexcept : descriptor_(other.release()) {}
-  file_handle& operator=(file_handle&& other) noexcept {
+  inline explicit file_handle(int descriptor) noexcept : descriptor_(descriptor) {}
+  inline file_handle(file_handle&& other) noexcept : descriptor_(other.release()) {}
+  inline file_handle& operator=(file_handle&& other) noexcept {
     const int mine = release();
     descriptor_.store(other.release(), std::memory_order_relaxed);
     const file_handle closes_it(mine);
@@ -56,18 +56,20 @@ class file_handle {
   }
   ~file_handle();
 
-  [[nodiscard]] int get() const noexcept { return descriptor_.load(std::memory_order_relaxed); }
-  [[nodiscard]] int release() noexcept {
+  [[nodiscard]] inline int get() const noexcept {
+    return descriptor_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] inline int release() noexcept {
     return descriptor_.exchange(-1, std::memory_order_relaxed);
   }
   // Takes `next` instead of `lost`, which is not ours any more; false if somebody else was faster.
-  [[nodiscard]] bool replace(int lost, file_handle& next) noexcept {
+  [[nodiscard]] inline bool replace(int lost, file_handle& next) noexcept {
     const int taken = next.release();
     if (descriptor_.compare_exchange_strong(lost, taken, std::memory_order_relaxed)) return true;
     next.descriptor_.store(taken, std::memory_order_relaxed);
     return false;
   }
-  explicit operator bool() const noexcept { return get() >= 0; }
+  inline explicit operator bool() const noexcept { return get() >= 0; }
 
  private:
   std::atomic<int> descriptor_{-1};
@@ -121,7 +123,7 @@ struct stored_object {
   object_prologue prologue{};
   bool hidden = false;  // the anchor has a hidden name
 
-  [[nodiscard]] int memory_descriptor() const noexcept {
+  [[nodiscard]] inline int memory_descriptor() const noexcept {
     return memory ? memory.get() : anchor.get();
   }
 };

@@ -237,6 +237,7 @@ export class mapping {
   [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);
   std::size_t release(std::size_t offset, std::size_t bytes);
   [[nodiscard]] bool adopt(std::size_t end) noexcept;
+  [[nodiscard]] bool grows_by_mappings() const noexcept { return false; }
   bool prefer_huge_pages() noexcept;
   [[nodiscard]] std::size_t backed_bytes() const noexcept { return capacity(); }  // nobody tells
 
