@@ -44,8 +44,8 @@ export class doorbell {
   [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
   static void ring(const object_id& of, std::uint32_t number) noexcept;
 
-  doorbell(doorbell&& other) noexcept { *this = std::move(other); }
-  doorbell& operator=(doorbell&& other) noexcept {
+  inline doorbell(doorbell&& other) noexcept { *this = std::move(other); }
+  inline doorbell& operator=(doorbell&& other) noexcept {
     std::swap(registered_, other.registered_);
     std::swap(token_, other.token_);
     std::swap(rung_, other.rung_);
@@ -55,7 +55,7 @@ export class doorbell {
   }
   ~doorbell();
 
-  [[nodiscard]] native_handle_type native_handle() const noexcept { return both_; }
+  [[nodiscard]] inline native_handle_type native_handle() const noexcept { return both_; }
   void answer() noexcept;
 
  private:
@@ -70,8 +70,8 @@ export class doorbell {
 export class life_hold {
  public:
   life_hold() noexcept = default;
-  life_hold(life_hold&& other) noexcept { *this = std::move(other); }
-  life_hold& operator=(life_hold&& other) noexcept {
+  inline life_hold(life_hold&& other) noexcept { *this = std::move(other); }
+  inline life_hold& operator=(life_hold&& other) noexcept {
     std::swap(held_, other.held_);
     std::swap(descriptor_, other.descriptor_);
     std::swap(port_, other.port_);
@@ -82,7 +82,7 @@ export class life_hold {
   ~life_hold();
 
   // In a forked child: false, the parent's proof is not its own.
-  explicit operator bool() const noexcept { return held_ && incarnation_ == incarnation(); }
+  inline explicit operator bool() const noexcept { return held_ && incarnation_ == incarnation(); }
 
  private:
   friend class life_line;
@@ -101,7 +101,7 @@ export class life_line {
   [[nodiscard]] life probe(std::uint32_t slot, const process_identity& recorded) const noexcept;
 
  private:
-  explicit life_line(shared_object object) noexcept : object_(std::move(object)) {}
+  inline explicit life_line(shared_object object) noexcept : object_(std::move(object)) {}
   shared_object object_;
 };
 

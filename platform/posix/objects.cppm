@@ -104,7 +104,7 @@ export class mapping {
   [[nodiscard]] inline std::size_t capacity() const noexcept { return object_.capacity(); }
   [[nodiscard]] inline const shared_object& object() const noexcept { return object_; }
   inline void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
-  void publish_file(std::string_view path) { object_.publish_file(path); }
+  inline void publish_file(std::string_view path) { object_.publish_file(path); }
   [[nodiscard]] inline std::byte* private_area() const noexcept {
     return base_ - private_area_bytes;
   }

@@ -69,17 +69,17 @@ struct variant {
 class handle {
  public:
   handle() noexcept = default;
-  explicit handle(void* owned) noexcept : value_(owned) {}
-  handle(handle&& other) noexcept : value_(std::exchange(other.value_, nullptr)) {}
-  handle& operator=(handle&& other) noexcept {
+  inline explicit handle(void* owned) noexcept : value_(owned) {}
+  inline handle(handle&& other) noexcept : value_(std::exchange(other.value_, nullptr)) {}
+  inline handle& operator=(handle&& other) noexcept {
     const handle closes_it(std::exchange(value_, std::exchange(other.value_, nullptr)));
     return *this;
   }
   ~handle();
 
-  [[nodiscard]] void* get() const noexcept { return value_; }
-  [[nodiscard]] void* release() noexcept { return std::exchange(value_, nullptr); }
-  explicit operator bool() const noexcept { return value_ != nullptr; }
+  [[nodiscard]] inline void* get() const noexcept { return value_; }
+  [[nodiscard]] inline void* release() noexcept { return std::exchange(value_, nullptr); }
+  inline explicit operator bool() const noexcept { return value_ != nullptr; }
 
  private:
   void* value_ = nullptr;
@@ -94,7 +94,7 @@ class kernel_name {
   kernel_name(std::uint64_t key, std::string_view kind) noexcept;
   // Local\ipcpp.<key>.<kind>.<number>
   kernel_name(std::uint64_t key, std::string_view kind, std::uint32_t number) noexcept;
-  [[nodiscard]] const wchar_t* text() const noexcept { return text_; }
+  [[nodiscard]] inline const wchar_t* text() const noexcept { return text_; }
 
  private:
   void append(std::string_view more) noexcept;
@@ -137,16 +137,16 @@ class name_record {
   [[nodiscard]] static name_record find_or_make(std::string_view name, const security& by,
                                                 audience who);
   [[nodiscard]] name_record again() const;
-  name_record(name_record&& other) noexcept
+  inline name_record(name_record&& other) noexcept
       : section_(std::move(other.section_)), key_(std::exchange(other.key_, nullptr)) {}
-  name_record& operator=(name_record&& other) noexcept {
+  inline name_record& operator=(name_record&& other) noexcept {
     std::swap(section_, other.section_);
     std::swap(key_, other.key_);
     return *this;
   }
   ~name_record();
 
-  explicit operator bool() const noexcept { return key_ != nullptr; }
+  inline explicit operator bool() const noexcept { return key_ != nullptr; }
   [[nodiscard]] std::uint64_t key() const noexcept;
   // One step, for everybody: if the record still says `seen`, it says `key` from now on.
   [[nodiscard]] bool replace(std::uint64_t seen, std::uint64_t key) noexcept;
@@ -188,11 +188,11 @@ export class shared_object {
   shared_object& operator=(shared_object&& other) noexcept = default;
   ~shared_object() = default;
 
-  [[nodiscard]] object_id id() const noexcept { return id_; }
-  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
-  [[nodiscard]] access mode() const noexcept { return mode_; }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] native_handle_type native_handle() const noexcept { return memory_.get(); }
+  [[nodiscard]] inline object_id id() const noexcept { return id_; }
+  [[nodiscard]] inline std::size_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] inline access mode() const noexcept { return mode_; }
+  [[nodiscard]] inline const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] inline native_handle_type native_handle() const noexcept { return memory_.get(); }
   [[nodiscard]] bool reachable() const noexcept;
   [[nodiscard]] shared_object again() const;
 
@@ -218,31 +218,33 @@ export class mapping {
  public:
   [[nodiscard]] static mapping map(shared_object object, void* at = nullptr);
 
-  mapping(mapping&& other) noexcept
+  inline mapping(mapping&& other) noexcept
       : object_(std::move(other.object_)), base_(std::exchange(other.base_, nullptr)) {}
-  mapping& operator=(mapping&& other) noexcept {
+  inline mapping& operator=(mapping&& other) noexcept {
     std::swap(object_, other.object_);
     std::swap(base_, other.base_);
     return *this;
   }
   ~mapping();
 
-  [[nodiscard]] std::byte* base() const noexcept { return base_; }
-  [[nodiscard]] std::size_t capacity() const noexcept { return object_.capacity(); }
-  [[nodiscard]] const shared_object& object() const noexcept { return object_; }
+  [[nodiscard]] inline std::byte* base() const noexcept { return base_; }
+  [[nodiscard]] inline std::size_t capacity() const noexcept { return object_.capacity(); }
+  [[nodiscard]] inline const shared_object& object() const noexcept { return object_; }
   void publish(std::string_view name) { object_.publish(name); }  // the mapped object itself
-  void publish_file(std::string_view path) { object_.publish_file(path); }
-  [[nodiscard]] std::byte* private_area() const noexcept { return base_ - private_area_bytes; }
+  inline void publish_file(std::string_view path) { object_.publish_file(path); }
+  [[nodiscard]] inline std::byte* private_area() const noexcept {
+    return base_ - private_area_bytes;
+  }
 
   [[nodiscard]] bool commit(std::size_t offset, std::size_t bytes);
   std::size_t release(std::size_t offset, std::size_t bytes);
   [[nodiscard]] bool adopt(std::size_t end) noexcept;
-  [[nodiscard]] bool grows_by_mappings() const noexcept { return false; }
+  [[nodiscard]] inline bool grows_by_mappings() const noexcept { return false; }
   bool prefer_huge_pages() noexcept;
   [[nodiscard]] std::size_t backed_bytes() const noexcept { return capacity(); }  // nobody tells
 
  private:
-  mapping(shared_object object, std::byte* base) noexcept
+  inline mapping(shared_object object, std::byte* base) noexcept
       : object_(std::move(object)), base_(base) {}
   void check_range(std::size_t offset, std::size_t bytes, std::string_view verb) const;
 
@@ -278,14 +280,14 @@ export class doorbell {
   [[nodiscard]] static doorbell make(const object_id& of, std::uint32_t number);
   static void ring(const object_id& of, std::uint32_t number) noexcept;
 
-  doorbell(doorbell&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
-  doorbell& operator=(doorbell&& other) noexcept {
+  inline doorbell(doorbell&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  inline doorbell& operator=(doorbell&& other) noexcept {
     std::swap(event_, other.event_);
     return *this;
   }
   ~doorbell();
 
-  [[nodiscard]] native_handle_type native_handle() const noexcept { return event_; }
+  [[nodiscard]] inline native_handle_type native_handle() const noexcept { return event_; }
   void answer() noexcept;
 
  private:
@@ -296,7 +298,7 @@ export class doorbell {
 export class life_hold {
  public:
   life_hold() noexcept = default;
-  explicit operator bool() const noexcept { return static_cast<bool>(event_); }
+  inline explicit operator bool() const noexcept { return static_cast<bool>(event_); }
 
  private:
   friend class life_line;
@@ -314,7 +316,8 @@ export class life_line {
   [[nodiscard]] life probe(std::uint32_t slot, const process_identity& recorded) const noexcept;
 
  private:
-  life_line(std::uint64_t key, access mode, windows::security who, std::string object) noexcept
+  inline life_line(std::uint64_t key, access mode, windows::security who,
+                   std::string object) noexcept
       : key_(key), mode_(mode), security_(std::move(who)), object_(std::move(object)) {}
 
   std::uint64_t key_;
