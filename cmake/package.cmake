@@ -5,7 +5,7 @@ set(CPACK_PACKAGE_VENDOR "ipcpp")
 set(CPACK_PACKAGE_CONTACT "the ipcpp maintainers <ipcpp@example.org>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Shared memory and message queues between processes")
 set(CPACK_PACKAGE_DESCRIPTION
-  "C++20 named modules for live data and messages between processes: segments with named\n objects, a heap, containers, queues and locks that survive the death of any process at any\n instruction. Holds the modules' sources and archive, the CMake package and the program ipcpp.")
+  "C++20 named modules for live data and messages between processes: segments with named\nobjects, a heap, containers, queues and locks that survive the death of any process at any\ninstruction. Holds the modules' sources and archive, the CMake package and the program ipcpp.")
 set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES FALSE)  # the archive keeps what a consumer's debugger wants; the tool is stripped by its linker

@@ -1,4 +1,6 @@
 // `ipcpp check NAME`: verifies everything that ipcpp itself keeps in a segment.
+#include <algorithm>
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,7 +59,11 @@ int check(const options& how, const std::string& name, bool exact) {
   else
     text = printable(name) + ": " + paint(how, style::bad, "damaged") + ", " +
            std::to_string(faults.size()) + " fault(s)\n";
-  for (const std::string& fault : faults) text += "  " + printable(fault) + "\n";
+  constexpr std::size_t told = 20;
+  for (std::size_t i = 0; i < std::min(faults.size(), told); ++i)
+    text += "  " + printable(faults[i]) + "\n";
+  if (faults.size() > told)
+    text += "  and " + std::to_string(faults.size() - told) + " more (--json lists them)\n";
   for (const std::string& note : notes)
     text += "  " + paint(how, style::warn, "note: ") + printable(note) + "\n";
   print(text);

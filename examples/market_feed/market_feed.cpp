@@ -232,7 +232,8 @@ void draw(const histogram& of) {
               static_cast<ull>(of.count()));
   for (std::size_t i = first; i <= last; ++i) {
     const std::uint64_t n = of.bucket[i];
-    const auto eighths = static_cast<std::size_t>((n * 400 + most - 1) / std::max(most, 1ul));
+    const auto eighths =
+        static_cast<std::size_t>((n * 400 + most - 1) / std::max(most, std::uint64_t{1}));
     std::string bar;
     for (std::size_t full = 0; full < eighths / 8; ++full) bar += "█";
     static constexpr const char* part[]{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
