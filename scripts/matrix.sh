@@ -207,6 +207,8 @@ for leg in $legs; do
   [ "$leg" = two-compilers ] || set -- "$@" "$leg=$place/$leg/junit.xml"
 done
 "$root/scripts/conformance.sh" "$@"
+say "== not run, and why"
+"$root/scripts/not_run.sh" "$@"
 say "   logs: $logs/matrix-LEG.log"
 [ -z "$missing_legs" ] || say "!! NOT RUN:$missing_legs"
 if [ -n "$failed_legs" ]; then

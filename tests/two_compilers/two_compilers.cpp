@@ -85,7 +85,8 @@ void make(ipcpp::segment& segment) {
   account.orders.push_back({2, 3.5, desk::side::sell});
   segment.construct<shared_counts>("counts").insert(1, 10);
   segment.construct<ipcpp::mutex>("lock");
-  segment.construct<ipcpp::synchronized<desk::order>>("guarded", desk::order{9, 4.5, desk::side::buy});
+  segment.construct<ipcpp::synchronized<desk::order>>("guarded",
+                                                      desk::order{9, 4.5, desk::side::buy});
   segment.construct<ipcpp::mpmc_queue<desk::order>>("queue", std::size_t{16});
   segment.construct<standard_vector>("standard").push_back(5);
   const std::string_view made_by = library;
@@ -104,8 +105,9 @@ int meet(const std::string& name) {
   auto* const lock = segment.find<ipcpp::mutex>("lock");
   auto* const guarded = segment.find<ipcpp::synchronized<desk::order>>("guarded");
   auto* const queue = segment.find<ipcpp::mpmc_queue<desk::order>>("queue");
-  check(count && order && text && orders && numbers && account && counts && lock && guarded && queue,
-        "an object was not found");
+  check(
+      count && order && text && orders && numbers && account && counts && lock && guarded && queue,
+      "an object was not found");
   if (failures != 0) return 1;
 
   check(*count == 1, "count");
@@ -172,9 +174,8 @@ int share_with(const std::string& partner) {
   check(numbers.size() == 101 && numbers.at("key 99") == 99, "numbers");
   check(segment.find<desk::account>("account")->orders.at(1).number == 3, "account");
   check(segment.find<shared_counts>("counts")->find(150).value_or(0) == 50, "counts");
-  check(segment.find<ipcpp::synchronized<desk::order>>("guarded")->with([](desk::order& inside) {
-    return inside.number;
-  }) == 10,
+  check(segment.find<ipcpp::synchronized<desk::order>>("guarded")->with(
+            [](desk::order& inside) { return inside.number; }) == 10,
         "guarded");
   auto receiver = segment.find<ipcpp::mpmc_queue<desk::order>>("queue")->receiver();
   for (std::uint64_t i = 0; i < 5; ++i) {
