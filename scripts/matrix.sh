@@ -2,8 +2,9 @@
 # Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [--quick] [LEG...]` (default: all legs).
 #
 # Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the
-# checkout is mounted read-only. Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; never
-# the checkout. --once builds in a new folder and removes it afterwards; --quick leaves
+# checkout is mounted read-only. The leg two-compilers builds only tests/two_compilers, with GCC 16 in the leg gcc16-debug's
+# folder and with Clang 19 in build/, as ./dev test does, and lets each program work in the other's segment.
+# Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds in a new folder and removes it afterwards; --quick leaves
 # out the crash tests.
 # A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
 set -eu
@@ -12,9 +13,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 
 all_legs='clang19-libcxx-debug clang19-release clang19-asan clang19-tsan gcc16-debug gcc16-release gcc16-asan gcc15-debug
-clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu'
+clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu two-compilers'
 
-# describe LEG: sets where (host or sid), preset, tool (the compiler's command) and arguments (for CMake).
+# describe LEG: sets where (host, sid, or pair: both), preset, tool (the compiler's command) and arguments (for CMake).
 describe() {
   where=sid
   arguments=
@@ -31,6 +32,7 @@ describe() {
     clang22-libcxx-debug) preset=linux-clang22-libcxx-debug tool=clang++-22 ;;
     mingw-wine) preset=mingw-debug tool=x86_64-w64-mingw32-g++-posix ;;
     aarch64-qemu) preset=linux-aarch64-debug tool=aarch64-linux-gnu-g++-16 ;;
+    two-compilers) where=pair preset=linux-gcc-debug tool=g++-16 ;;
     *) warn "error: unknown leg \"$1\"; ./dev matrix --list names them"; exit 2 ;;
   esac
 }
@@ -79,10 +81,12 @@ in_sid() { [ -e "$sid/usr/bin/$1" ] || [ -L "$sid/usr/bin/$1" ]; }
 # cannot LEG: prints why the leg's tools are not there, nothing when they are.
 host_ready='' sid=''
 cannot() {
-  if [ "$where" = host ]; then
+  if [ "$where" != sid ]; then
+    compiler=clang++-19
+    [ "$where" = pair ] || compiler=$tool
     [ -n "$host_ready" ] || { "$root/scripts/setup.sh" >&2 || true; host_ready=yes; }
-    have "$tool" || say "no $tool on this machine"
-    return 0
+    have "$compiler" || { say "no $compiler on this machine"; return 0; }
+    [ "$where" = pair ] || return 0
   fi
   if [ "$(id -u)" -ne 0 ]; then say "needs root for the chroot"; return 0; fi
   [ -n "$sid" ] || sid=$("$root/scripts/chroot.sh" sid) || sid=none
@@ -114,6 +118,48 @@ $cache/wine:/wine:rw"
   "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" $wine /src/scripts/leg.sh /src /work "$@"
 }
 
+# Builds the program twice, and has each make a segment for the other.
+run_pair() (
+  : >"$work/result"
+  note() { say "$1" >>"$work/result"; }
+  note stage=build
+  note "compiler=Clang 19, GNU 16"
+  start=$(now)
+  # shellcheck source=scripts/build.sh
+  . "$root/scripts/build.sh"
+  configure debug
+  build_targets two_compilers
+  gcc=$place/gcc16-debug
+  mkdir -p "$gcc"
+  IPCPP_BIND="$root:/src:ro
+$build:/clang:ro
+$gcc:/work:rw"
+  export IPCPP_BIND
+  # shellcheck disable=SC2016  # expanded inside
+  "$root/scripts/chroot.sh" enter "$sid" sh -euc 'jobs=$1; shift
+    cmake -S /src -B /work/build --preset linux-gcc-debug -DIPCPP_BUILD_BENCHMARKS=OFF "$@"
+    cmake --build /work/build --parallel "$jobs" --target two_compilers' sh "$jobs" $quick
+  note "build_seconds=$(($(now) - start))"
+  note stage=test
+  start=$(now)
+  passed=0 failed=0
+  for order in "/clang/two_compilers /work/build/two_compilers" "/work/build/two_compilers /clang/two_compilers"; do
+    say "== ${order% *} makes, ${order#* } works in it"
+    # shellcheck disable=SC2086  # two words
+    if timeout 300 "$root/scripts/chroot.sh" enter "$sid" $order; then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+    fi
+  done
+  note "test_seconds=$(($(now) - start))"
+  note "passed=$passed"
+  note "failed=$failed"
+  note not_run=0
+  [ "$failed" -eq 0 ] || exit 1
+  note stage=done
+)
+
 failed_legs=
 missing_legs=
 for leg in $legs; do
@@ -133,6 +179,7 @@ for leg in $legs; do
   rm -f "$work/junit.xml"
   run=run_in_sid
   [ "$where" = sid ] || run=run_on_host
+  [ "$where" != pair ] || run=run_pair
   state=ok
   # shellcheck disable=SC2086  # arguments is a list of words
   IPCPP_TAIL=80 quietly "$log" $run "$preset" $arguments $quick 8>&- || state="FAILED: $(result stage)"
@@ -140,7 +187,11 @@ for leg in $legs; do
   [ "$state" = ok ] || failed_legs="$failed_legs $leg"
   row "$leg" "$state" "$(result compiler)" "$(result build_seconds)" "$(result passed)" "$(result failed)" \
     "$(result not_run)" "$(result test_seconds)"
-  [ -z "$once" ] || rm -rf "$work/build"
+  # The leg two-compilers builds in gcc16-debug's folder.
+  case $once,$leg,$legs in
+    ,* | *,gcc16-debug,*two-compilers*) ;;
+    *) rm -rf "$work/build" ;;
+  esac
 done
 
 say "== matrix"
@@ -152,8 +203,12 @@ awk -F '|' '
   { line($1, $3, $4, $5, $6, $7, $8, $2) }' "$table"
 say "== conformance suite: what every platform runs unchanged"
 set --
-for leg in $legs; do set -- "$@" "$leg=$place/$leg/junit.xml"; done
+for leg in $legs; do
+  [ "$leg" = two-compilers ] || set -- "$@" "$leg=$place/$leg/junit.xml"
+done
 "$root/scripts/conformance.sh" "$@"
+say "== not run, and why"
+"$root/scripts/not_run.sh" "$@"
 say "   logs: $logs/matrix-LEG.log"
 [ -z "$missing_legs" ] || say "!! NOT RUN:$missing_legs"
 if [ -n "$failed_legs" ]; then

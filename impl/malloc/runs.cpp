@@ -47,7 +47,8 @@ constexpr std::uint64_t most_growth_pages = 1024;
 }
 // The lock in other hands than in `before`.
 [[nodiscard]] constexpr std::uint64_t held_by(participant_id who, std::uint64_t before) noexcept {
-  return std::uint64_t{who.generation} << 32 | (((before >> 16) + 1) & 0xffff) << 16 | (who.slot + 1);
+  return std::uint64_t{who.generation} << 32 | (((before >> 16) + 1) & 0xffff) << 16 |
+         (who.slot + 1);
 }
 void unlock(heap_state& s) noexcept {
   const auto lock = in_heap(s.header->run_lock);

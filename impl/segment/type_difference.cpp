@@ -34,10 +34,14 @@ std::string difference_of(std::string_view expected, std::string_view found) {
   constexpr std::string_view by = " by ";
   const std::size_t mine = expected.rfind(by);
   const std::size_t theirs = found.rfind(by);
-  if (mine != std::string_view::npos && theirs != std::string_view::npos &&
-      expected.substr(0, mine) == found.substr(0, theirs))
-    return "they are the same but for the standard library: build both with one, or use types that "
-           "do not depend on it";
+  if (mine != std::string_view::npos && theirs != std::string_view::npos) {
+    const std::string_view ours = expected.substr(mine + by.size());
+    const std::string_view other = found.substr(theirs + by.size());
+    if (ours != other)
+      return "standard libraries lay it out differently, and this program was built with " +
+             std::string(ours) + ", the one that made the object with " + std::string(other) +
+             ": build both with one, or use types that do not depend on it, as ipcpp's containers";
+  }
   std::size_t at = 0;
   while (at < expected.size() && at < found.size() && expected[at] == found[at]) ++at;
   at = word_of(expected, at < expected.size() ? at : expected.size());

@@ -300,7 +300,9 @@ TEST(Damage, OfEverythingAtOnceHangsNobody) {
       survive([&] { (void)out.try_send(message, static_cast<std::uint32_t>(random() % 2)); });
       survive([&] {
         auto letter = in.try_receive();
-        if (letter) ASSERT_LE(letter->data() + letter->size(), now.block.data() + now.block.size());
+        if (letter) {
+          ASSERT_LE(letter->data() + letter->size(), now.block.data() + now.block.size());
+        }
       });
       survive([&] { (void)mail.size(); });
     }

@@ -154,7 +154,9 @@ TEST_F(LoanQueue, OverflowIsAsChosen) {
     EXPECT_EQ(third.try_publish().result(), send_result::full);
     EXPECT_EQ(third.publish_for(1ms).result(), send_result::timed_out);
     if (what == overflow::drop_newest) EXPECT_FALSE(third.publish());
-    if (what == overflow::fail) EXPECT_ERROR(third.publish(), limit_reached);
+    if (what == overflow::fail) {
+      EXPECT_ERROR(third.publish(), limit_reached);
+    }
     third.give_back();
     EXPECT_TRUE(subscriber.try_receive());
     EXPECT_TRUE(publisher.loan(8).publish());

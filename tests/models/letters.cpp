@@ -321,8 +321,8 @@ struct letter_model : rl::test_suite<letter_model, 3> {
       payload[(of.position + g) % size].use();
       // What lies where a head may lie one day: any bits.
       if (g != 0)
-        heads[(of.position + g) % size].store(rl::rand(2) | 1 << 2 | 1 << 4 | (number + letters) << 8,
-                                              relaxed);
+        heads[(of.position + g) % size].store(
+            rl::rand(2) | 1 << 2 | 1 << 4 | (number + letters) << 8, relaxed);
     }
   }
   void read(const claimed& of) {

@@ -87,3 +87,12 @@ TEST(TypeDescription, OnlyWhatTheStandardLibraryLaysOutNamesIt) {
   EXPECT_EQ((text<std::pair<int, int>>()), "std::pair<i32,i32>:8/4");
   EXPECT_NE((text<std::vector<int, ipcpp::allocator<int>>>().find(" by ")), std::string::npos);
 }
+
+TEST(TypeDescription, TheDifferenceNamesBothLibraries) {
+  const std::string said = ipcpp::detail::difference_of("std::map<i32>:24/8 by libc++",
+                                                        "std::map<i32>:48/8 by libstdc++");
+  EXPECT_NE(said.find("this program was built with libc++"), std::string::npos) << said;
+  EXPECT_NE(said.find("made the object with libstdc++"), std::string::npos) << said;
+  EXPECT_NE(ipcpp::detail::difference_of("point{i32}:4/4", "point{f32}:4/4").find("'i32'"),
+            std::string::npos);
+}
