@@ -248,12 +248,15 @@ wait_source call_state::source() noexcept {
     source.point = &end.head().receivers;
     source.ready = [](void* object) {
       call_state& me = call_at(object);
-      if (me.table.any_sent(me.seen)) return true;
+      if (me.table.some_sent(me.seen)) return true;
       if (me.empties >= empties_between_looks) {
         finish_closing(me.end.view());
         me.empties = 0;
-        me.seen = ~std::uint64_t{0};
-        return true;  // a look is cheap, and there may be a request that nobody counted
+        std::uint64_t all = ~std::uint64_t{0};
+        if (me.table.some_sent(all)) {  // its client died before it counted it
+          me.seen = ~std::uint64_t{0};
+          return true;
+        }
       }
       const queue_state now = me.state();
       return (now == queue_state::closed || now == queue_state::destroyed) &&

@@ -133,6 +133,15 @@ bool call_table::try_accept(std::uint32_t owner, std::uint64_t& seen, std::uint3
   return false;
 }
 
+bool call_table::some_sent(std::uint64_t& seen) const noexcept {
+  const std::uint64_t requests = std::atomic_ref(*requests_).load(std::memory_order_acquire);
+  if (requests == seen) return false;
+  for (std::uint32_t i = 0; i < count_; ++i)
+    if (call_word{word(i).load(std::memory_order_acquire)}.phase() == call_phase::sent) return true;
+  seen = requests;
+  return false;
+}
+
 bool call_table::drained(const queue_view& queue) noexcept {
   for (std::uint32_t i = 0; i < count_; ++i) {
     call_word seen{word(i).load(std::memory_order_acquire)};

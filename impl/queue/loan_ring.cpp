@@ -66,28 +66,44 @@ bool loan_ring::reusable(const queue_view& queue, const survey& now, chunk_word 
          word.position() < now.slowest && !held(queue, word.position());
 }
 
-chunk_word loan_ring::truth_of(std::uint32_t chunk) const noexcept {
-  std::uint64_t newest = 0;
+chunk_word loan_ring::truth_of(std::uint32_t chunk, chunk_word loan) const noexcept {
+  std::uint64_t newest = loan.next();
   for (std::uint64_t i = 0; i <= mask_; ++i) {
     const std::uint64_t cell = std::atomic_ref(cells_[i]).load(std::memory_order_acquire);
-    if (cell >> 16 != 0 && (cell & 0xffff) == chunk && cell >> 16 > newest) newest = cell >> 16;
+    if ((cell & 0xffff) == chunk && cell >> 16 > newest) newest = cell >> 16;
   }
-  return newest == 0 ? chunk_word{} : chunk_word::of(newest - 1, 0, chunk_state::published);
+  return newest == loan.next() ? loan.as(chunk_state::free)
+                               : chunk_word::of(newest - 1, 0, chunk_state::published);
+}
+
+void loan_ring::settle(std::uint64_t cell) noexcept {
+  const auto chunk = static_cast<std::uint32_t>(cell & 0xffff);
+  if (cell == 0 || chunk >= chunk_count_) return;
+  const std::atomic_ref word(chunks_[chunk]);
+  // Acquire: with the cell's, so that the loan that filled it is seen, or a later one.
+  chunk_word seen{word.load(std::memory_order_acquire)};
+  if (seen.state() != chunk_state::loaned || seen.next() >= cell >> 16) return;
+  word.compare_exchange_strong(seen.bits,
+                               chunk_word::of((cell >> 16) - 1, 0, chunk_state::published).bits,
+                               std::memory_order_acq_rel);
 }
 
 loan_result loan_ring::try_loan(const queue_view& queue, std::uint32_t owner, std::uint32_t& next,
                                 std::uint32_t& chunk) noexcept {
-  const chunk_word mine = chunk_word::loan(owner);
+  const auto take = [&](std::uint32_t at, chunk_word seen) {
+    // Acquire: pairs with give_back.
+    if (!std::atomic_ref(chunks_[at])
+             .compare_exchange_strong(seen.bits, seen.as(chunk_state::loaned, owner).bits,
+                                      std::memory_order_acq_rel))
+      return false;
+    next = at + 1;
+    chunk = at;
+    return true;
+  };
   for (std::uint32_t n = 0; n < chunk_count_; ++n) {
     const std::uint32_t at = (next + n) % chunk_count_;
-    std::uint64_t seen = std::atomic_ref(chunks_[at]).load(std::memory_order_relaxed);
-    // Acquire: pairs with give_back.
-    if (seen == 0 && std::atomic_ref(chunks_[at])
-                         .compare_exchange_strong(seen, mine.bits, std::memory_order_acq_rel)) {
-      next = at + 1;
-      chunk = at;
-      return loan_result::done;
-    }
+    const chunk_word seen{std::atomic_ref(chunks_[at]).load(std::memory_order_relaxed)};
+    if (seen.state() == chunk_state::free && take(at, seen)) return loan_result::done;
   }
   // First as if all were alive, which costs no system call; then asking.
   for (const std::uint64_t bury_below : {std::uint64_t{0}, ~std::uint64_t{0}}) {
@@ -106,17 +122,13 @@ loan_result loan_ring::try_loan(const queue_view& queue, std::uint32_t owner, st
                control_word.load(std::memory_order_acquire) != control))
             continue;
         }
-        const chunk_word truth = truth_of(at);
+        const chunk_word truth = truth_of(at, seen);
         if (!word.compare_exchange_strong(seen.bits, truth.bits, std::memory_order_acq_rel))
           continue;
         seen = truth;
       }
-      if (seen.bits != 0 && !reusable(queue, now, seen)) continue;
-      if (word.compare_exchange_strong(seen.bits, mine.bits, std::memory_order_acq_rel)) {
-        next = at + 1;
-        chunk = at;
-        return loan_result::done;
-      }
+      if (seen.state() != chunk_state::free && !reusable(queue, now, seen)) continue;
+      if (take(at, seen)) return loan_result::done;
     }
   }
   return loan_result::full;
@@ -127,6 +139,7 @@ loan_result loan_ring::try_publish(const queue_view& queue, std::uint32_t chunk,
                                    std::uint64_t& slowest) noexcept {
   std::atomic_ref(*reinterpret_cast<std::uint64_t*>(payload(chunk) - chunk_head_bytes))
       .store(bytes, std::memory_order_relaxed);  // published by the cell
+  chunk_word mine{std::atomic_ref(chunks_[chunk]).load(std::memory_order_relaxed)};  // our loan
   for (;;) {
     const std::uint64_t at = tail();
     const std::atomic_ref cell(cells_[at & mask_]);
@@ -149,7 +162,8 @@ loan_result loan_ring::try_publish(const queue_view& queue, std::uint32_t chunk,
             continue;
           const auto cursor = shared(queue.slots[i].word[0]);
           std::uint64_t behind = cursor.load(std::memory_order_acquire);
-          while (behind != 0 && at - (behind - 1) > mask_ &&
+          // Below `at`: we may have slept, and others moved it further than we would.
+          while (behind != 0 && behind - 1 < at && at - (behind - 1) > mask_ &&
                  !cursor.compare_exchange_weak(behind, at - mask_ / 2 + 1,
                                                std::memory_order_acq_rel)) {
           }
@@ -157,13 +171,15 @@ loan_result loan_ring::try_publish(const queue_view& queue, std::uint32_t chunk,
         continue;
       }
     }
+    settle(seen);
     // Release: pairs with try_take, the payload is complete.
     if (!cell.compare_exchange_strong(seen, (at + 1) << 16 | chunk, std::memory_order_acq_rel))
       continue;
     move_tail(at);
-    // Until here it is ours by its word; a dead one's word is corrected by the cell.
+    // Until here it is ours by its word. Failed: whoever was about to overwrite the cell did it.
     std::atomic_ref(chunks_[chunk])
-        .store(chunk_word::of(at, 0, chunk_state::published).bits, std::memory_order_release);
+        .compare_exchange_strong(mine.bits, chunk_word::of(at, 0, chunk_state::published).bits,
+                                 std::memory_order_acq_rel);
     return loan_result::done;
   }
 }
@@ -178,7 +194,7 @@ bool loan_ring::some_chunk(const queue_view& queue) noexcept {
   const survey now = look_round(queue, ~std::uint64_t{0});
   for (std::uint32_t i = 0; i < chunk_count_; ++i) {
     const chunk_word word{std::atomic_ref(chunks_[i]).load(std::memory_order_acquire)};
-    if (word.bits == 0 || reusable(queue, now, word)) return true;
+    if (word.state() == chunk_state::free || reusable(queue, now, word)) return true;
     if (word.state() == chunk_state::loaned && word.owner() != 0 &&
         word.owner() <= queue.endpoints) {
       const std::uint64_t control =
@@ -194,7 +210,7 @@ std::uint32_t loan_ring::chunks_in_use(const queue_view& queue) noexcept {
   std::uint32_t n = 0;
   for (std::uint32_t i = 0; i < chunk_count_; ++i) {
     const chunk_word word{std::atomic_ref(chunks_[i]).load(std::memory_order_acquire)};
-    if (word.bits != 0 && !reusable(queue, now, word)) ++n;
+    if (word.state() != chunk_state::free && !reusable(queue, now, word)) ++n;
   }
   return n;
 }
@@ -279,7 +295,7 @@ void loan_ring::retire(const queue_view& queue, std::uint32_t slot,
     if (seen.state() != chunk_state::loaned || seen.owner() != slot + 1) continue;
     if ((control_word.load(std::memory_order_acquire) & ~orphan_bit) != (control & ~orphan_bit))
       return;
-    const chunk_word truth = truth_of(i);
+    const chunk_word truth = truth_of(i, seen);
     word.compare_exchange_strong(seen.bits, truth.bits, std::memory_order_acq_rel);
   }
 }

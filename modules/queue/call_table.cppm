@@ -116,6 +116,8 @@ class call_table {
   inline bool any_sent(std::uint64_t seen) const noexcept {
     return std::atomic_ref(*requests_).load(std::memory_order_acquire) != seen;
   }
+  // Is there a request that nobody has taken? `seen` as for try_accept.
+  bool some_sent(std::uint64_t& seen) const noexcept;
   // Is nothing more to come? What a dead client was writing does not come.
   bool drained(const queue_view& queue) noexcept;
   // false: it was cancelled, the answer goes nowhere.

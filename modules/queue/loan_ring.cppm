@@ -8,7 +8,8 @@
 //   cell       63           16 15    0
 //              | position + 1 | chunk |      0: never used. One CAS publishes: nothing can be half done
 //   chunk word 63           13 12    3 2     0
-//              | position + 1 | owner | state |   free 0, loaned (owner) 1, published (position) 2
+//              | position + 1 | owner | state |   free 0, loaned (owner) 1, published 2
+//              position: where it was published last, whatever the state; 0: never. It only grows
 //   chunk      | bytes in use 8 B | 0 ... | payload from byte 64 on |
 //   slot words of an endpoint   0 cursor + 1 (subscribers; 0: not subscribed)   1 lost   2 received
 //                               3 published   5 to 12 holds: position + 1 of what it is reading
@@ -21,11 +22,12 @@
 // the reclaimer reads the cursor (acquire) before the holds: it sees one of the two. No fence, no count
 // that a death could falsify. Joining as in :broadcast_ring (Q5).
 //
-// Crash story. Publisher dead between its cell and the tail: whoever publishes next, or looks where the
-// subscribers are, moves the tail. Publisher dead with a chunk loaned: whoever finds the pool empty, or takes its endpoint,
-// makes it free; or published at p, if a cell says so (it died between the two stores; an older cell
-// may say so too, which is as good: such a chunk is reusable at once). Subscriber dead: its cursor and
-// its holds count no more from the instant that the kernel says so.
+// Crash story. A publisher moves its cell, the tail, then the chunk's word. Dead between the first two:
+// whoever publishes next, or looks where the subscribers are, moves the tail. Dead before the third: the
+// cell says where the chunk was published, and whoever is about to overwrite the cell corrects the word
+// first (a loan whose position is older than the cell's is the one that filled the cell). So the word
+// of a dead one's loan is published at p if a cell says so, else free: nobody can be reading it.
+// Subscriber dead: its cursor and its holds count no more from the instant that the kernel says so.
 // Quarantine: a chunk that a living but stopped process has loaned or holds stays out of use until that
 // goes on or dies. Nobody is robbed, and nobody but that chunk waits for it. With drop_oldest a stopped
 // subscriber's cursor is moved on by publishers; it finds that out by its own failing CAS.
@@ -53,10 +55,12 @@ struct chunk_word {
     return {(position + 1) << 13 | std::uint64_t{owner & 1023} << 3 |
             static_cast<std::uint64_t>(state)};
   }
-  static constexpr chunk_word loan(std::uint32_t owner) noexcept {
-    return {std::uint64_t{owner & 1023} << 3 | static_cast<std::uint64_t>(chunk_state::loaned)};
+  // The same position.
+  constexpr chunk_word as(chunk_state state, std::uint32_t owner = 0) const noexcept {
+    return of(position(), owner, state);
   }
   constexpr std::uint64_t position() const noexcept { return (bits >> 13) - 1; }
+  constexpr std::uint64_t next() const noexcept { return bits >> 13; }  // position + 1; 0: never
   constexpr std::uint32_t owner() const noexcept {
     return static_cast<std::uint32_t>(bits >> 3) & 1023;
   }
@@ -99,7 +103,10 @@ class loan_ring {
   loan_result try_loan(const queue_view& queue, std::uint32_t owner, std::uint32_t& next,
                        std::uint32_t& chunk) noexcept;
   inline void give_back(std::uint32_t chunk) noexcept {
-    std::atomic_ref(chunks_[chunk]).store(0, std::memory_order_release);  // pairs with try_loan
+    const std::atomic_ref word(chunks_[chunk]);
+    // Relaxed: ours until the store. Release: pairs with try_loan.
+    word.store(chunk_word{word.load(std::memory_order_relaxed)}.as(chunk_state::free).bits,
+               std::memory_order_release);
   }
   // `drop_oldest`: moves the slowest on instead of full.
   loan_result try_publish(const queue_view& queue, std::uint32_t chunk, std::uint64_t bytes,
@@ -140,7 +147,9 @@ class loan_ring {
   bool held(const queue_view& queue, std::uint64_t position) noexcept;
   bool reusable(const queue_view& queue, const survey& now, chunk_word word) noexcept;
   // A dead one's loan: what its word should be.
-  chunk_word truth_of(std::uint32_t chunk) const noexcept;
+  chunk_word truth_of(std::uint32_t chunk, chunk_word loan) const noexcept;
+  // Before a cell is overwritten: its chunk's word, if its publisher has not come so far.
+  void settle(std::uint64_t cell) noexcept;
   inline void move_tail(std::uint64_t from) noexcept {
     std::atomic_ref(*tail_).compare_exchange_strong(from, from + 1, std::memory_order_release,
                                                     std::memory_order_relaxed);

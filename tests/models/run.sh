@@ -24,7 +24,7 @@ for argument in "$@"; do
     *) chosen="$chosen $argument" ;;
   esac
 done
-chosen=${chosen:-claim harvest recovery links runs parking lock queue_lane queue_mpmc queue_latest letters broadcast reading mending}
+chosen=${chosen:-claim harvest recovery links runs parking lock queue_lane queue_mpmc queue_latest letters broadcast loans calls reading mending}
 
 if ! [ -f /usr/include/relacy/relacy.hpp ]; then
   if ! have apt-get || ! can_be_root; then fail "needs relacy's headers (Debian: apt-get install relacy-dev)"; fi
