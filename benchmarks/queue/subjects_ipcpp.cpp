@@ -1,6 +1,8 @@
 // Our own queues.
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "subject.hpp"
 
@@ -15,10 +17,13 @@ ipcpp::segment& segment() {
   return only;
 }
 
+std::string next_name() {
+  static int number = 0;
+  return "queue " + std::to_string(++number);
+}
 template <class Queue, class... Args>
 Queue& make(Args&&... args) {
-  static int number = 0;
-  return segment().construct<Queue>("q" + std::to_string(++number), std::forward<Args>(args)...);
+  return segment().construct<Queue>(next_name(), std::forward<Args>(args)...);
 }
 
 // There and back through two queues; polling or blocking. Endpoints are attached in their party.

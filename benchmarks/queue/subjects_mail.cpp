@@ -24,10 +24,13 @@ ipcpp::segment& segment() {
   static ipcpp::segment only = ipcpp::segment::anonymous({.max_size = std::size_t{1} << 30});
   return only;
 }
+std::string next_name() {
+  static int number = 0;
+  return "queue " + std::to_string(++number);
+}
 template <class Queue, class... Args>
 Queue& make(Args&&... args) {
-  static int number = 0;
-  return segment().construct<Queue>("m" + std::to_string(++number), std::forward<Args>(args)...);
+  return segment().construct<Queue>(next_name(), std::forward<Args>(args)...);
 }
 
 message_queue& make_mail(std::size_t capacity, ipcpp::users how) {
