@@ -5,7 +5,7 @@
 # checkout is mounted read-only. The leg two-compilers builds only tests/two_compilers, with GCC 16 in the leg gcc16-debug's
 # folder and with Clang 19 in build/, as ./dev test does, and lets each program work in the other's segment.
 # Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds in a new folder and removes it afterwards; --quick leaves
-# out the crash tests.
+# out the crash tests and the consumers that build the library once more.
 # A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -185,6 +185,7 @@ int read_all(ipcpp::segment& segment, const std::vector<std::string>& files, std
   auto out = queue.publisher();
   const std::size_t count = files.empty() ? own : files.size();
   for (std::size_t n = 0; n < count; ++n) {
+    if (examples::should_stop()) return 1;  // without subscribers nothing ever waits below
     frame f{static_cast<std::uint32_t>(n), 640, 480, {}};
     ppm in;
     if (!files.empty()) {
@@ -245,12 +246,12 @@ int write_all(ipcpp::segment& segment, const fs::path& folder) {
       continue;
     }
     for (int i = 0; i < 2; ++i) {
-      while (const auto picture = in[i].try_receive()) {
-        const frame& f = head_of(picture);
-        write_ppm(folder / (std::string(f.name) + "." + kind[i] + ".ppm"), f, pixels_of(picture));
-        ++written;
-      }
-      if (in[i].try_receive().status() == ipcpp::receive_status::closed) open[i] = false;
+      const auto picture = in[i].try_receive();
+      if (picture.status() == ipcpp::receive_status::closed) open[i] = false;
+      if (!picture) continue;
+      const frame& f = head_of(picture);
+      write_ppm(folder / (std::string(f.name) + "." + kind[i] + ".ppm"), f, pixels_of(picture));
+      ++written;
     }
   }
   return 0;
