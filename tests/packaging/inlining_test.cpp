@@ -12,6 +12,9 @@
 namespace fs = std::filesystem;
 
 TEST(Interfaces, DefineInlineFunctionsOnly) {
+#ifdef _WIN32
+  GTEST_SKIP() << "object files are another kind here, and other systems build the same interfaces";
+#endif
   if (test::run({"nm", "--version"}).status != 0) GTEST_SKIP() << "no nm here";
   std::size_t objects = 0;
   const fs::path units = fs::path(IPCPP_BINARY_DIR) / "CMakeFiles" / "ipcpp.dir";
