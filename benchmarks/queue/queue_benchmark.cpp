@@ -370,7 +370,7 @@ bool update_document(const std::string& path, const plan& p, const std::string& 
   std::strftime(date, sizeof date, "%Y-%m-%d", std::localtime(&now));
   std::ofstream to(path);
   to << text.substr(0, begin + begin_mark.size()) << "\n\nMeasured " << date << " on "
-     << processor_name() << ", " << processors().size() << " processors, " << p.rounds
+     << processor_name() << ", " << ::sysconf(_SC_NPROCESSORS_ONLN) << " processors, " << p.rounds
      << " rounds.\n"
      << tables << '\n'
      << text.substr(end);
@@ -407,7 +407,7 @@ int run(const plan& p) {
   plot.note = "dot: median, whisker: its 95 % interval";
   plot.least = 0.5;
   plot.most = 64;
-  plot.left = 250;
+  plot.left = 290;
   plot.series = {{"ipcpp", "#3a86c8"}, {"others", "#d98324"}};
   plot.panels = {{"polling, two processors", {}, {}},
                  {"blocking, two processors", {}, {}},
