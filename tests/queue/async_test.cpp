@@ -2,16 +2,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <coroutine>
 #include <cstdint>
-#include <exception>
 #include <vector>
 
+#include "coroutine_task.hpp"
 #include "queues.hpp"
 
 import ipcpp;
 
 using test::object_in;
+using test::task;
 using test::tick;
 
 namespace {
@@ -35,16 +35,6 @@ class polling_loop {
 
  private:
   std::vector<ipcpp::async_operation*> pending_;
-};
-
-struct task {
-  struct promise_type {
-    task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
 };
 
 template <class Receiver>

@@ -1,12 +1,12 @@
-// A program's event loop over epoll that runs receiving coroutines (ipcpp.queue:awaitable), and the
-// smallest coroutine type. Include it last among includes; imports follow it.
+// A program's event loop over epoll that runs receiving coroutines (ipcpp.queue:awaitable). Include it
+// last among includes; imports follow it.
 #pragma once
 
-#include <coroutine>
-#include <exception>
 #include <stdexcept>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+#include "coroutine_task.hpp"
 
 import ipcpp;
 
@@ -42,16 +42,6 @@ class epoll_loop {
  private:
   int epoll_;
   int pending_ = 0;
-};
-
-struct task {
-  struct promise_type {
-    task get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
 };
 
 }  // namespace test
