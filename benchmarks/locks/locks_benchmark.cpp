@@ -1,6 +1,6 @@
 // Locks beside pthread's and Boost's: ./dev bench locks. Uncontended: all candidates in turn in each
 // round, the median of the rounds' ratios to a plain process-shared pthread mutex. Contended: processes
-// that lock, change a line and unlock, for 0.3 s, medians of some rounds.
+// that lock, change a line and unlock, for 0.3 s, all candidates in turn in each round; medians.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -63,17 +63,21 @@ int main(int argc, char** argv) {
   for (const int processes : {2, 4, 8}) {
     std::printf("\n%d processes %22s %14s %10s %12s %12s\n", processes, "", "locks/s", "p99 us",
                 "worst us", "least share");
-    for (std::size_t i = 0; i <= first_of_ours; ++i) {
+    struct series {
       std::vector<double> rate, p99, worst, share;
-      for (int round = 0; round < std::max(rounds / 8, 3); ++round) {
+    };
+    std::vector<series> of(first_of_ours + 1);
+    // In turn, so that whatever else the machine does hits all alike.
+    for (int round = 0; round < std::max(rounds / 5, 3); ++round)
+      for (std::size_t i = 0; i < of.size(); ++i) {
         const locks::contended_result r = all[i].contended(all[i].mutex, processes);
-        rate.push_back(r.per_second);
-        p99.push_back(r.p99_us);
-        worst.push_back(r.worst_us);
-        share.push_back(r.least_share);
+        of[i].rate.push_back(r.per_second);
+        of[i].p99.push_back(r.p99_us);
+        of[i].worst.push_back(r.worst_us);
+        of[i].share.push_back(r.least_share);
       }
-      std::printf("%-34s %14.0f %10.2f %12.1f %12.2f\n", all[i].name.c_str(), median(rate),
-                  median(p99), median(worst), median(share));
-    }
+    for (std::size_t i = 0; i < of.size(); ++i)
+      std::printf("%-34s %14.0f %10.2f %12.1f %12.2f\n", all[i].name.c_str(), median(of[i].rate),
+                  median(of[i].p99), median(of[i].worst), median(of[i].share));
   }
 }

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -47,7 +49,29 @@ std::uint64_t alone(void* mutex, std::uint64_t rounds) {
 }
 
 inline constexpr int most_processes = 16;
-inline constexpr int samples_each = 20000;
+
+// Nanoseconds counted over the whole run, with 1/32 of resolution: below 64 each value has its own
+// place, from there on 32 places share each power of two.
+struct histogram {
+  static constexpr std::size_t places = 64 + 26 * 32;
+  std::uint32_t of[places] = {};
+
+  void add(std::uint64_t ns) {
+    const std::uint32_t n = static_cast<std::uint32_t>(std::min<std::uint64_t>(ns, 0xffff'ffff));
+    if (n < 64) {
+      ++of[n];
+      return;
+    }
+    const int shift = std::bit_width(n) - 6;  // n >> shift is 32 to 63
+    ++of[64 + static_cast<std::size_t>(shift - 1) * 32 + ((n >> shift) - 32)];
+  }
+  // The largest value of a place.
+  static std::uint64_t most(std::size_t place) {
+    if (place < 64) return place;
+    const std::size_t shift = (place - 64) / 32 + 1;
+    return (((place - 64) % 32 + 33) << shift) - 1;
+  }
+};
 
 struct board {
   std::atomic<int> ready{0};
@@ -55,8 +79,7 @@ struct board {
   std::atomic<bool> stop{false};
   std::uint64_t protected_counters[8] = {};
   std::uint64_t rounds[most_processes] = {};
-  std::uint32_t samples[most_processes] = {};
-  std::uint32_t latency_ns[most_processes][samples_each] = {};
+  histogram latency_ns[most_processes];
 };
 
 template <class T>
@@ -77,14 +100,11 @@ contended_result contended(void* mutex, int processes) {
     ++b.ready;
     while (!b.go) ::usleep(100);
     std::uint64_t n = 0;
-    std::uint32_t sampled = 0;
     while (!b.stop.load(std::memory_order_relaxed)) {
-      const bool sample = n % 16 == 0 && sampled < samples_each;
+      const bool sample = n % 16 == 0;
       const std::uint64_t start = sample ? now_ns() : 0;
       lock.lock();
-      if (sample)
-        b.latency_ns[p][sampled++] =
-            static_cast<std::uint32_t>(std::min<std::uint64_t>(now_ns() - start, 4'000'000'000));
+      if (sample) b.latency_ns[p].add(now_ns() - start);
       for (std::uint64_t& counter : b.protected_counters) ++counter;
       lock.unlock();
       for (volatile int pause = 0; pause < 20; pause = pause + 1) {
@@ -92,7 +112,6 @@ contended_result contended(void* mutex, int processes) {
       ++n;
     }
     b.rounds[p] = n;
-    b.samples[p] = sampled;
     ::_exit(0);
   }
   while (b.ready != processes) ::usleep(100);
@@ -102,20 +121,25 @@ contended_result contended(void* mutex, int processes) {
   b.stop = true;
   const std::uint64_t took = now_ns() - start;
   for (const pid_t pid : children) ::waitpid(pid, nullptr, 0);
-  std::vector<std::uint32_t> all;
+  histogram all;
   std::uint64_t sum = 0;
   std::uint64_t least = ~std::uint64_t{0};
   for (int p = 0; p < processes; ++p) {
     sum += b.rounds[p];
     least = std::min(least, b.rounds[p]);
-    all.insert(all.end(), b.latency_ns[p], b.latency_ns[p] + b.samples[p]);
+    for (std::size_t i = 0; i < histogram::places; ++i) all.of[i] += b.latency_ns[p].of[i];
   }
-  std::sort(all.begin(), all.end());
   contended_result r;
   r.per_second = static_cast<double>(sum) * 1e9 / static_cast<double>(took);
-  if (!all.empty()) {
-    r.p99_us = all[all.size() * 99 / 100] / 1e3;
-    r.worst_us = all.back() / 1e3;
+  std::uint64_t samples = 0;
+  for (const std::uint32_t n : all.of) samples += n;
+  std::uint64_t below = 0;
+  for (std::size_t i = 0; i < histogram::places; ++i) {
+    if (all.of[i] == 0) continue;
+    below += all.of[i];
+    if (r.p99_us == 0 && below * 100 >= samples * 99)
+      r.p99_us = static_cast<double>(histogram::most(i)) / 1e3;
+    r.worst_us = static_cast<double>(histogram::most(i)) / 1e3;
   }
   if (sum != 0) r.least_share = static_cast<double>(least) * processes / static_cast<double>(sum);
   ::munmap(memory, sizeof(board));

@@ -209,10 +209,19 @@ stops::stops() {
   }
 }
 
+stops::totals& stops::of_all() {
+  static totals all;
+  return all;
+}
+
 void stops::at(std::uint64_t address) {
   if (!within(address)) return;
   hit_[address - first_] = 1;
   ++count_;
+  totals& all = of_all();
+  all.hit.resize(hit_.size());
+  all.hit[address - first_] = 1;
+  ++all.count;
 }
 
 std::string stops::name_of(std::uint64_t address) const {
@@ -261,43 +270,100 @@ long stops::in(std::string_view name) const {
   return found;
 }
 
-void stops::print(const std::string& title, bool in_full) const {
-  std::map<std::string, std::size_t> reached;
-  std::map<std::string, std::vector<std::string>> missed;
-  std::map<std::string, std::size_t> instructions;
-  for (const function& f : functions_) {
-    reached[f.name] += distinct(f.begin, f.end);
-    if (!in_full) continue;
-    char command[200];
-    std::snprintf(command, sizeof command,
-                  "objdump -d --no-show-raw-insn --start-address=0x%llx --stop-address=0x%llx "
-                  "/proc/%d/exe 2>/dev/null",
-                  static_cast<unsigned long long>(f.begin - load_),
-                  static_cast<unsigned long long>(f.end - load_), static_cast<int>(::getpid()));
-    std::FILE* const listing = ::popen(command, "r");
-    char line[512];
-    while (listing != nullptr && std::fgets(line, sizeof line, listing) != nullptr) {
-      unsigned long long at = 0;
-      int after = 0;
-      if (std::sscanf(line, " %llx:%n", &at, &after) != 1 || after == 0) continue;
-      if (std::strstr(line + after, "nop") != nullptr || std::strstr(line, "int3") != nullptr ||
-          std::strstr(line, "cs ") != nullptr)
-        continue;
-      ++instructions[f.name];
-      if (hit_[at + load_ - first_] == 0) missed[f.name].emplace_back(line);
+void stops::print(const std::string& title) const {
+  std::printf("%s: %zu stops at %zu addresses\n", title.c_str(), count_, addresses());
+  std::fflush(stdout);
+}
+
+namespace {
+
+// The instructions of one function that are no padding, each with the line of the source it is of.
+struct instruction {
+  std::uint64_t at;
+  std::string line;  // "file.cpp:12"; "": not known
+};
+
+std::vector<instruction> disassembled(std::uint64_t begin, std::uint64_t end) {
+  char command[200];
+  std::snprintf(command, sizeof command,
+                "objdump -d -l --no-show-raw-insn --start-address=0x%llx --stop-address=0x%llx "
+                "/proc/%d/exe 2>/dev/null",
+                static_cast<unsigned long long>(begin), static_cast<unsigned long long>(end),
+                static_cast<int>(::getpid()));
+  std::FILE* const listing = ::popen(command, "r");
+  if (listing == nullptr) return {};
+  std::vector<instruction> found;
+  std::string source;
+  char line[1024];
+  while (std::fgets(line, sizeof line, listing) != nullptr) {
+    unsigned long long at = 0;
+    int after = 0;
+    if (std::sscanf(line, " %llx:%n", &at, &after) == 1 && after != 0 && line[0] == ' ') {
+      if (std::strstr(line + after, "nop") == nullptr && std::strstr(line, "int3") == nullptr &&
+          std::strstr(line, "cs ") == nullptr)
+        found.push_back({at, source});
+    } else if (line[0] == '/') {
+      source = std::strrchr(line, '/') + 1;
+      source.resize(std::min(source.find_first_of(" \n"), source.size()));
     }
-    if (listing != nullptr) ::pclose(listing);
   }
-  std::printf("%s: %zu stops at %zu addresses; in the heap's functions:\n", title.c_str(), count_,
-              addresses());
-  for (const auto& [name, n] : reached) {
-    std::printf("  %-22s %5zu", name.c_str(), n);
-    if (const auto all = instructions.find(name); all != instructions.end())
-      std::printf(" of %5zu instructions", all->second);
+  ::pclose(listing);
+  return found;
+}
+
+}  // namespace
+
+void stops::print_all() {
+  const totals& all = of_all();
+  if (all.count == 0) return;
+  const stops names;  // the table of functions, once more
+  struct line {
+    std::size_t reached = 0;
+    std::size_t instructions = 0;
+  };
+  struct part {
+    std::size_t reached = 0;
+    std::size_t instructions = 0;
+    std::map<std::string, line> lines;
+  };
+  std::map<std::string, part> parts;
+  for (const function& f : names.functions_) {
+    part& p = parts[f.name];
+    for (const instruction& one : disassembled(f.begin - names.load_, f.end - names.load_)) {
+      const bool hit = all.hit[one.at + names.load_ - names.first_] != 0;
+      p.instructions += 1;
+      p.reached += hit ? 1 : 0;
+      line& l = p.lines[one.line];
+      l.instructions += 1;
+      l.reached += hit ? 1 : 0;
+    }
+  }
+  std::printf("all heap crash tests together: %zu states\n", all.count);
+  std::size_t reached = 0;
+  std::size_t instructions = 0;
+  for (const auto& [name, p] : parts) {
+    if (p.reached == 0) continue;
+    reached += p.reached;
+    instructions += p.instructions;
+    std::printf("  %-26s %5zu of %5zu instructions", name.c_str(), p.reached, p.instructions);
+    const char* before = "; not reached: ";
+    for (const auto& [source, l] : p.lines) {
+      if (l.reached == l.instructions) continue;
+      if (l.reached == 0) {
+        std::printf("%s%s", before, source.c_str());
+      } else {
+        std::printf("%s%s (%zu of %zu)", before, source.c_str(), l.instructions - l.reached,
+                    l.instructions);
+      }
+      before = ", ";
+    }
     std::printf("\n");
   }
-  for (const auto& [name, lines] : missed)
-    for (const std::string& line : lines) std::printf("  never: %s %s", name.c_str(), line.c_str());
+  std::printf("%zu of %zu instructions of these functions were a stop; never entered:", reached,
+              instructions);
+  for (const auto& [name, p] : parts)
+    if (p.reached == 0) std::printf(" %s", name.c_str());
+  std::printf("\n");
   std::fflush(stdout);
 }
 

@@ -81,9 +81,12 @@ class stops {
   // Distinct addresses within ipcpp::detail's functions of that name, and lambdas in them; -1: there
   // is no such function (it was inlined everywhere).
   [[nodiscard]] long in(std::string_view function) const;
-  // One line for each function of the heap: distinct addresses stopped at. In full, and if objdump
-  // is there: of how many instructions, and which were never reached.
-  void print(const std::string& title, bool in_full) const;
+  // One line: how many stops, at how many addresses.
+  void print(const std::string& title) const;
+  // Of all `stops` of this process together: for each function of the heap at how many of its
+  // instructions somebody was stopped and, if objdump is there, of how many, and which lines of
+  // the source have instructions that were never a stop.
+  static void print_all();
 
  private:
   struct function {
@@ -92,6 +95,11 @@ class stops {
     std::uint64_t end;
     bool local;  // a lambda in it
   };
+  struct totals {
+    std::vector<std::uint8_t> hit;
+    std::size_t count = 0;
+  };
+  [[nodiscard]] static totals& of_all();
   [[nodiscard]] std::size_t distinct(std::uint64_t begin, std::uint64_t end) const;
 
   std::uint64_t load_ = 0;  // where the executable's address 0 lies

@@ -9,6 +9,16 @@
 // clang-format on
 
 struct CrashHeap : testing::Test {
+  // In full: which instructions of the heap were a stop in all of these tests together.
+  static void SetUpTestSuite() {
+    struct report : testing::Environment {
+      void TearDown() override { crash::stops::print_all(); }
+    };
+    static bool asked = false;
+    if (test::prove_in_full() && !asked) testing::AddGlobalTestEnvironment(new report);
+    asked = true;
+  }
+
   crash::one_processor here;
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
 
@@ -22,7 +32,7 @@ struct CrashHeap : testing::Test {
         "taken over %zu times; %.1f s, %.0f us a state\n",
         what, frames.states, frames.instructions, frames.exhausted, frames.taken_over, took.count(),
         took.count() * 1e6 / static_cast<double>(frames.states + 1));
-    frames.where.print(what, test::prove_in_full());
+    frames.where.print(what);
   }
   // Functions that were inlined everywhere are looked at in other builds.
   static void expect_stops_in(const crash::heap_frames& frames,
