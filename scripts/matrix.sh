@@ -1,11 +1,12 @@
 #!/bin/sh
 # Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [--quick] [LEG...]` (default: all legs).
 #
-# Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the
-# checkout is mounted read-only. The leg two-compilers builds only tests/two_compilers, with GCC 16 in the leg gcc16-debug's
-# folder and with Clang 19 in build/, as ./dev test does, and lets each program work in the other's segment.
-# Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds in a new folder and removes it afterwards; --quick leaves
-# out the crash tests and the consumers that build the library once more.
+# Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the checkout is
+# mounted read-only, with ../shared/acceptance beside it where that is there. The leg two-compilers builds only
+# tests/two_compilers, with GCC 16 in the leg gcc16-debug's folder and with Clang 19 in build/, as ./dev test does, and lets
+# each program work in the other's segment.
+# Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds
+# in a new folder and removes it afterwards; --quick leaves out the crash tests and the consumers that build the library again.
 # A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -101,6 +102,14 @@ cannot() {
   fi
 }
 
+# bind LINES: mounts these in the chroot, and the acceptance programs where the checkout has them (tests/acceptance).
+bind() {
+  IPCPP_BIND=$1
+  [ ! -d "$root/../shared/acceptance" ] || IPCPP_BIND="$IPCPP_BIND
+$root/../shared/acceptance:/shared/acceptance:ro"
+  export IPCPP_BIND
+}
+
 run_on_host() { JOBS=$jobs "$root/scripts/leg.sh" "$root" "$work" "$@"; }
 
 run_in_sid() {
@@ -109,11 +118,9 @@ run_in_sid() {
     mkdir -p "$cache/wine"
     wine='WINEPREFIX=/wine/prefix WINEDEBUG=-all'
   fi
-  IPCPP_BIND="$root:/src:ro
-$work:/work:rw"
-  [ -z "$wine" ] || IPCPP_BIND="$IPCPP_BIND
-$cache/wine:/wine:rw"
-  export IPCPP_BIND
+  bind "$root:/src:ro
+$work:/work:rw${wine:+
+$cache/wine:/wine:rw}"
   # shellcheck disable=SC2086  # a list of words
   "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" $wine /src/scripts/leg.sh /src /work "$@"
 }
@@ -131,10 +138,9 @@ run_pair() (
   build_targets two_compilers
   gcc=$place/gcc16-debug
   mkdir -p "$gcc"
-  IPCPP_BIND="$root:/src:ro
+  bind "$root:/src:ro
 $build:/clang:ro
 $gcc:/work:rw"
-  export IPCPP_BIND
   # shellcheck disable=SC2016  # expanded inside
   "$root/scripts/chroot.sh" enter "$sid" sh -euc 'jobs=$1; shift
     cmake -S /src -B /work/build --preset linux-gcc-debug -DIPCPP_BUILD_BENCHMARKS=OFF "$@"
