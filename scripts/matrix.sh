@@ -1,12 +1,16 @@
 #!/bin/sh
-# Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [--quick] [LEG...]` (default: all legs).
+# Builds and tests with every supported compiler: `./dev matrix [--list] [--once] [--quick] [--record] [LEG...]`
+# (default: all legs).
 #
-# Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the
-# checkout is mounted read-only. The leg two-compilers builds only tests/two_compilers, with GCC 16 in the leg gcc16-debug's
-# folder and with Clang 19 in build/, as ./dev test does, and lets each program work in the other's segment.
-# Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds in a new folder and removes it afterwards; --quick leaves
-# out the crash tests and the consumers that build the library once more.
-# A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
+# Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the checkout is
+# mounted read-only, with ../shared/acceptance beside it where that is there. The leg two-compilers builds only
+# tests/two_compilers, with GCC 16 in the leg gcc16-debug's folder and with Clang 19 in build/, as ./dev test does, and lets
+# each program work in the other's segment.
+# Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds
+# in a new folder and removes it afterwards; --quick leaves out the crash tests and the consumers that build the library again;
+# --record takes the tables into docs/platforms.md (record_matrix.sh).
+# A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed, or
+# when the compiler had a warning about the library.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=scripts/lib.sh
@@ -39,6 +43,7 @@ describe() {
 
 once=
 quick=
+record=
 legs=
 for argument; do
   case $argument in
@@ -50,8 +55,9 @@ for argument; do
       exit 0
       ;;
     --once) once=yes ;;
+    --record) record=yes ;;
     --quick) quick=-DIPCPP_CRASH_TESTS=OFF ;;
-    -*) warn "usage: ./dev matrix [--list] [--once] [--quick] [LEG...]"; exit 2 ;;
+    -*) warn "usage: ./dev matrix [--list] [--once] [--quick] [--record] [LEG...]"; exit 2 ;;
     *) describe "$argument"; legs="$legs $argument" ;;
   esac
 done
@@ -72,7 +78,7 @@ flock -n 8 || fail "another matrix run of this checkout is under way"
 table=$place/table
 : >"$table"
 
-row() { printf '%s|%s|%s|%s|%s|%s|%s|%s\n' "$@" >>"$table"; }
+row() { printf '%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "$@" >>"$table"; }
 result() { sed -n "s/^$1=//p" "$work/result" 2>/dev/null | tail -n 1; }
 
 # in_sid COMMAND: whether the chroot has it; links in it (alternatives) lead astray from outside.
@@ -101,6 +107,14 @@ cannot() {
   fi
 }
 
+# bind LINES: mounts these in the chroot, and the acceptance programs where the checkout has them (tests/acceptance).
+bind() {
+  IPCPP_BIND=$1
+  [ ! -d "$root/../shared/acceptance" ] || IPCPP_BIND="$IPCPP_BIND
+$root/../shared/acceptance:/shared/acceptance:ro"
+  export IPCPP_BIND
+}
+
 run_on_host() { JOBS=$jobs "$root/scripts/leg.sh" "$root" "$work" "$@"; }
 
 run_in_sid() {
@@ -109,11 +123,9 @@ run_in_sid() {
     mkdir -p "$cache/wine"
     wine='WINEPREFIX=/wine/prefix WINEDEBUG=-all'
   fi
-  IPCPP_BIND="$root:/src:ro
-$work:/work:rw"
-  [ -z "$wine" ] || IPCPP_BIND="$IPCPP_BIND
-$cache/wine:/wine:rw"
-  export IPCPP_BIND
+  bind "$root:/src:ro
+$work:/work:rw${wine:+
+$cache/wine:/wine:rw}"
   # shellcheck disable=SC2086  # a list of words
   "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" $wine /src/scripts/leg.sh /src /work "$@"
 }
@@ -131,10 +143,9 @@ run_pair() (
   build_targets two_compilers
   gcc=$place/gcc16-debug
   mkdir -p "$gcc"
-  IPCPP_BIND="$root:/src:ro
+  bind "$root:/src:ro
 $build:/clang:ro
 $gcc:/work:rw"
-  export IPCPP_BIND
   # shellcheck disable=SC2016  # expanded inside
   "$root/scripts/chroot.sh" enter "$sid" sh -euc 'jobs=$1; shift
     cmake -S /src -B /work/build --preset linux-gcc-debug -DIPCPP_BUILD_BENCHMARKS=OFF "$@"
@@ -160,6 +171,8 @@ $gcc:/work:rw"
   note stage=done
 )
 
+# Which files this was: the commit, and + where files differ from it.
+commit=$(git -C "$root" describe --always --abbrev=8 --dirty=+ --exclude '*' 2>/dev/null) || commit=unknown
 failed_legs=
 missing_legs=
 for leg in $legs; do
@@ -170,7 +183,7 @@ for leg in $legs; do
   if [ -s "$reason_file" ]; then
     say "   NOT RUN: $(cat "$reason_file")"
     missing_legs="$missing_legs $leg"
-    row "$leg" "NOT RUN: $(cat "$reason_file")" '' '' '' '' '' ''
+    row "$leg" "NOT RUN: $(cat "$reason_file")" '' '' '' '' '' '' ''
     continue
   fi
   work=$place/$leg
@@ -183,10 +196,13 @@ for leg in $legs; do
   state=ok
   # shellcheck disable=SC2086  # arguments is a list of words
   IPCPP_TAIL=80 quietly "$log" $run "$preset" $arguments $quick 8>&- || state="FAILED: $(result stage)"
+  if grep -E '(^|/)(modules|impl|platform)/[^ ]*:[0-9]+:[0-9]+: warning: ' "$log"; then
+    [ "$state" != ok ] || state="FAILED: warnings about the library"
+  fi
   say "   $state: $(result passed) passed, $(result failed) failed, $(result not_run) not run"
   [ "$state" = ok ] || failed_legs="$failed_legs $leg"
   row "$leg" "$state" "$(result compiler)" "$(result build_seconds)" "$(result passed)" "$(result failed)" \
-    "$(result not_run)" "$(result test_seconds)"
+    "$(result not_run)" "$(result test_seconds)" "$(grep -c ': warning: ' "$log" || true)"
   # The leg two-compilers builds in gcc16-debug's folder.
   case $once,$leg,$legs in
     ,* | *,gcc16-debug,*two-compilers*) ;;
@@ -194,21 +210,27 @@ for leg in $legs; do
   esac
 done
 
-say "== matrix"
-awk -F '|' '
-  BEGIN { line("leg", "compiler", "build s", "passed", "failed", "not run", "test s", "state") }
-  function line(leg, compiler, build, passed, failed, not_run, test, state) {
-    printf "%-24s %-15s %8s %7s %7s %8s %7s  %s\n", leg, compiler, build, passed, failed, not_run, test, state
-  }
-  { line($1, $3, $4, $5, $6, $7, $8, $2) }' "$table"
-say "== conformance suite: what every platform runs unchanged"
-set --
-for leg in $legs; do
-  [ "$leg" = two-compilers ] || set -- "$@" "$leg=$place/$leg/junit.xml"
-done
-"$root/scripts/conformance.sh" "$@"
-say "== not run, and why"
-"$root/scripts/not_run.sh" "$@"
+report() {
+  say "== matrix"
+  awk -F '|' -v day="$(date +%F)" -v commit="$commit" -v how="${quick:+, quick}" '
+    BEGIN { line("leg", "compiler", "build s", "warnings", "passed", "failed", "not run", "test s", "date", "commit", "state") }
+    function line(leg, compiler, build, warnings, passed, failed, not_run, test, day, commit, state) {
+      printf "%-23s %-16s %7s %8s %6s %6s %7s %6s  %-10s %-9s %s\n", leg, compiler, build, warnings, passed, failed, not_run, \
+        test, day, commit, state
+    }
+    { line($1, $3, $4, $9, $5, $6, $7, $8, day, commit, $2 ($2 ~ /^NOT/ ? "" : how)) }' "$table"
+  say "== conformance suite: what every platform runs unchanged"
+  set --
+  for leg in $legs; do
+    [ "$leg" = two-compilers ] || set -- "$@" "$leg=$place/$leg/junit.xml"
+  done
+  "$root/scripts/conformance.sh" "$@"
+  say "== not run, and why"
+  "$root/scripts/not_run.sh" "$@"
+}
+report >"$place/report"
+cat "$place/report"
+[ -z "$record" ] || "$root/scripts/record_matrix.sh" "$place/report"
 say "   logs: $logs/matrix-LEG.log"
 [ -z "$missing_legs" ] || say "!! NOT RUN:$missing_legs"
 if [ -n "$failed_legs" ]; then

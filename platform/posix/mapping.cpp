@@ -71,11 +71,13 @@ std::byte* reserve(const std::string& object, std::size_t capacity, void* at) {
   constexpr int exactly = 0;  // a free address that is wished for is the one that is given
 #endif
   if (at != nullptr) {
-    auto* const base = static_cast<std::byte*>(at);
-    if (align_up(base, alignment) != base)
+    // Whoever opens a damaged object may wish for any address: no pointer is moved before it is known to be sound.
+    const auto address = reinterpret_cast<std::uintptr_t>(at);
+    if (address % alignment != 0 || address < area)
       throw error(errc::invalid_argument, object,
                   "an address aligned to " + std::to_string(alignment), "one that is not",
                   "take the address another process got");
+    auto* const base = static_cast<std::byte*>(at);
     void* const got = ::mmap(base - area, capacity + area, PROT_NONE, flags | exactly, -1, 0);
     if (got == MAP_FAILED)
       no_room(object, capacity, "the address taken or refused: " + system_message(errno), errno);

@@ -41,6 +41,13 @@ void* counted(std::size_t bytes, std::size_t alignment) {
   ++private_blocks;
   return block;
 }
+void* counted_or_null(std::size_t bytes) noexcept {
+  try {
+    return counted(bytes, 1);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void uncounted(void* block) noexcept {
   if (block == nullptr) return;
   --private_blocks;
@@ -54,6 +61,13 @@ void* operator new(std::size_t bytes) {
 }
 void* operator new[](std::size_t bytes) {
   return counted(bytes, 1);
+}
+// These need not come to those above: the address sanitizer's do not.
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes);
 }
 void operator delete(void* block) noexcept {
   uncounted(block);

@@ -1,6 +1,8 @@
 // examples/image_pipeline: real files in and out, looked at pixel by pixel.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -9,6 +11,7 @@
 #include <iterator>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "left_over.hpp"
 
@@ -96,8 +99,11 @@ TEST_F(ImagePipeline, AStageThatDiesIsNamedAndTheOthersEnd) {
       {IMAGE_PIPELINE, "--out", folder.string(), "--pictures", "10000", "--name", name});
   ASSERT_TRUE(test::within(std::chrono::seconds(30),
                            [&] { return fs::exists(folder / "picture1.soft.ppm"); }));
-  for (const pid_t pid : test::processes_with("edges"))
-    if (pid != example.pid()) ::kill(pid, SIGKILL);
+  // Others have stages of that name too: only this pipeline's is meant.
+  const std::vector<pid_t> stages = test::processes_with("edges");
+  for (const pid_t pid : test::processes_with(name))
+    if (pid != example.pid() && std::ranges::find(stages, pid) != stages.end())
+      ::kill(pid, SIGKILL);
   EXPECT_TRUE(
       test::within(std::chrono::seconds(30), [&] { return test::processes_with(name).empty(); }));
   const int status = example.end(0);

@@ -329,8 +329,8 @@ TEST_F(MessageQueue, AReceiverThatLeavesGivesItsLettersBack) {
     auto in = mail.receiver();
     auto letter = in.try_receive();
     ASSERT_TRUE(letter);
-    in = mail.receiver();                           // the letter was not released
-    new ipcpp::received_letter(std::move(letter));  // and never will be
+    in = mail.receiver();  // the letter was not released, and never will be
+    [[maybe_unused]] static const auto* const kept = new ipcpp::received_letter(std::move(letter));
   }
   auto letter = other.receive_for(5s);
   ASSERT_TRUE(letter);
