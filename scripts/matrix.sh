@@ -3,7 +3,8 @@
 #
 # Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the
 # checkout is mounted read-only. The leg two-compilers builds only tests/two_compilers, with GCC 16 in the leg gcc16-debug's
-# folder and with Clang 19 in build/, as ./dev test does, and lets each program work in the other's segment.
+# folder and with Clang 19 in build/, as ./dev test does, and lets each program work in the other's segment. The legs
+# *-consumers run only the projects that use the library, in both standards, both kinds of build and all three ways.
 # Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds in a new folder and removes it afterwards; --quick leaves
 # out the crash tests and the consumers that build the library once more.
 # A leg whose tools cannot be had is reported as NOT RUN, loudly, and is no failure; fails when any leg failed.
@@ -13,12 +14,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 
 all_legs='clang19-libcxx-debug clang19-release clang19-asan clang19-tsan gcc16-debug gcc16-release gcc16-asan gcc15-debug
-clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu two-compilers'
+clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu two-compilers clang19-consumers gcc16-consumers'
 
-# describe LEG: sets where (host, sid, or pair: both), preset, tool (the compiler's command) and arguments (for CMake).
+# describe LEG: sets where (host, sid, or pair: both), preset, tool (the compiler's command), arguments (for CMake), and what
+# to build and run if it is not everything (targets, tests, prove).
 describe() {
   where=sid
-  arguments=
+  arguments='' targets='' tests='' prove=''
   case $1 in
     clang19-libcxx-debug) where=host preset=linux-clang-debug tool=clang++-19 ;;
     clang19-release) where=host preset=linux-clang-release tool=clang++-19 ;;
@@ -33,7 +35,12 @@ describe() {
     mingw-wine) preset=mingw-debug tool=x86_64-w64-mingw32-g++-posix ;;
     aarch64-qemu) preset=linux-aarch64-debug tool=aarch64-linux-gnu-g++-16 ;;
     two-compilers) where=pair preset=linux-gcc-debug tool=g++-16 ;;
+    clang19-consumers) where=host preset=linux-clang-debug tool=clang++-19 ;;
+    gcc16-consumers) preset=linux-gcc-debug tool=g++-16 ;;
     *) warn "error: unknown leg \"$1\"; ./dev matrix --list names them"; exit 2 ;;
+  esac
+  case $1 in
+    *-consumers) targets='ipcpp ipcpp_tool packaging_tests' tests=Consumer prove=full ;;
   esac
 }
 
@@ -101,7 +108,9 @@ cannot() {
   fi
 }
 
-run_on_host() { JOBS=$jobs "$root/scripts/leg.sh" "$root" "$work" "$@"; }
+run_on_host() {
+  JOBS=$jobs TARGETS=$targets TESTS=$tests IPCPP_PROVE=$prove "$root/scripts/leg.sh" "$root" "$work" "$@"
+}
 
 run_in_sid() {
   wine=
@@ -115,7 +124,7 @@ $work:/work:rw"
 $cache/wine:/wine:rw"
   export IPCPP_BIND
   # shellcheck disable=SC2086  # a list of words
-  "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" $wine /src/scripts/leg.sh /src /work "$@"
+  "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" TARGETS="$targets" TESTS="$tests" IPCPP_PROVE="$prove" $wine /src/scripts/leg.sh /src /work "$@"
 }
 
 # Builds the program twice, and has each make a segment for the other.
@@ -204,7 +213,10 @@ awk -F '|' '
 say "== conformance suite: what every platform runs unchanged"
 set --
 for leg in $legs; do
-  [ "$leg" = two-compilers ] || set -- "$@" "$leg=$place/$leg/junit.xml"
+  case $leg in
+    two-compilers | *-consumers) ;;
+    *) set -- "$@" "$leg=$place/$leg/junit.xml" ;;
+  esac
 done
 "$root/scripts/conformance.sh" "$@"
 say "== not run, and why"

@@ -12,7 +12,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 "$root/scripts/setup.sh"
 configure release
-build_targets tests segment_tests locks_tests queue_tests mail_tests containers_tests concurrent_map_tests
+build_targets tests packaging_tests segment_tests locks_tests queue_tests mail_tests containers_tests concurrent_map_tests
 # Seeded bugs first, so that ctest's summary comes last; not when only some tests were asked for.
 if [ "$#" -eq 0 ]; then
   "$root/tests/models/run.sh"
