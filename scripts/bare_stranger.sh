@@ -3,8 +3,8 @@
 #
 # Makes a minimal Debian 12 from the machine's own mirror, with git and ca-certificates, and does there what README.md and
 # docs/first_program.md tell: clone (HEAD), ./dev demo, build and install, the document's program with find_package, its two
-# processes, `ipcpp ls` and the other commands, the receiver killed and replaced. Says how long each step took, and how long it was
-# from nothing to the first message and to `ipcpp ls`.
+# processes, `ipcpp ls` and the other commands, the receiver killed. Says how long each step took, how much processor time (a machine
+# with other work to do takes longer, not more), and how long it is since the beginning.
 # Keeps, in stranger/ of the cache: transcript.txt, build.txt (what compilers and apt said besides), pictures of the program's segment
 # (heap.svg; map.txt and top.txt with their colours: `cat` them).
 #   --keep  do not remove the chroot
@@ -36,7 +36,8 @@ block cmake "$document" >"$chroot/root/CMakeLists.txt"
 
 # tell: standard input to the terminal and the transcript; the lines of Ninja's and apt's progress to build.txt only.
 tell() {
-  tee -a "$kept/build.txt" | sed -u -E '/^\[[0-9]+\/[0-9]+\] /d; /^-- /d; s/^/   /' | tee -a "$kept/transcript.txt"
+  tee -a "$kept/build.txt" | sed -u -E '/^\[[0-9]+\/[0-9]+\] /d; /^-- ([^I]|Installing: .*(modules|docs)\/)/d; /^(Preset CMake variables:|  CMAKE_.*|  IPCPP_.*|)$/d; s/^/   /' |
+    tee -a "$kept/transcript.txt"
 }
 # walk TITLE COMMANDS: COMMANDS as a stranger types them, in the chroot. With JOBS of this script.
 spent=0
@@ -45,11 +46,13 @@ walk() {
   printf '%s\n' "$2" | sed 's/^/   $ /' | tee -a "$kept/transcript.txt"
   walk_start=$(now)
   { status=0; inside env JOBS="$jobs" CMAKE_BUILD_PARALLEL_LEVEL="$jobs" sh -euc "cd /root; PATH=/root/.local/bin:\$PATH
-    $2" </dev/null 2>&1 || status=$?; echo "$status" >"$kept/status"; } | tell
+    $2
+    times >/root/.times" </dev/null 2>&1 || status=$?; echo "$status" >"$kept/status"; } | tell
   [ "$(cat "$kept/status")" -eq 0 ] || fail "$1: status $(cat "$kept/status"); all of it: $kept/build.txt"
   walk_spent=$(($(now) - walk_start))
   spent=$((spent + walk_spent))
-  printf '   %s: %d s, %d s since the beginning\n' "$1" "$walk_spent" "$spent" | tee -a "$kept/transcript.txt"
+  worked=$(awk 'NR == 2 { for (i = 1; i <= 2; ++i) { split($i, t, /[ms]/); n += 60 * t[1] + t[2] } printf "%d", n }' "$chroot/root/.times")
+  printf '   %s: %d s, of processors %d s; %d s since the beginning\n' "$1" "$walk_spent" "$worked" "$spent" | tee -a "$kept/transcript.txt"
 }
 
 # shellcheck disable=SC2016  # all of them are for the shell inside
@@ -60,7 +63,7 @@ walk 'build and install' 'cd ipcpp
 ./dev setup
 cmake --preset linux-clang-release
 cmake --build build/linux-clang-release --target ipcpp ipcpp_tool
-cmake --install build/linux-clang-release --prefix "$HOME/.local" | tail -n 3'
+cmake --install build/linux-clang-release --prefix "$HOME/.local"'
 walk 'own program with find_package' 'mkdir shop && mv shop.cpp CMakeLists.txt shop && cd shop
 cmake -G Ninja -B build -DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_CXX_FLAGS=-stdlib=libc++ -DCMAKE_PREFIX_PATH="$HOME/.local"
 cmake --build build'
