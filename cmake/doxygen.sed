@@ -10,6 +10,20 @@ i\
 /^export module /d
 /^module [a-z]/d
 /^(export )?import /d
+# Specialisations of the standard's templates: Doxygen looks for these in vain, and there is nothing of ours to read in them.
+/^template <.*>$/{
+N
+/\n(struct|class) std::/{
+:more
+/\};$/!{
+N
+b more
+}
+d
+}
+P
+D
+}
 s/^( *)export (using|class|struct|enum|template|inline|constexpr|\[\[|extern|void|bool|auto|std|[a-z_]+)/\1\2/
 
 # Comments before something; pictures and code (indented by three) as they are.

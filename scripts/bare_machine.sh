@@ -21,25 +21,11 @@ for argument; do
   esac
 done
 [ -n "$verbs" ] || verbs='demo test'
-[ "$(id -u)" -eq 0 ] || fail "needs root to make a chroot"
-
-# What runs that were killed left behind.
-for stale in "$cache"/chroots/bare.*; do
-  pid=${stale##*/bare.}
-  if [ -d "$stale" ] && ! kill -0 "${pid%%.*}" 2>/dev/null; then rm -rf --one-file-system "$stale"; fi
-done
-
-chroot=$cache/chroots/bare.$$
-# shellcheck disable=SC2317  # called by the trap
-clean_up() { [ -n "$keep" ] || rm -rf --one-file-system "$chroot" "$chroot".making; }
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-inside() { "$root/scripts/chroot.sh" enter "$chroot" "$@"; }
+# shellcheck source=scripts/bare.sh
+. "$root/scripts/bare.sh"
 installed() { inside dpkg-query -W | sort; }
 
-step "a minimal Debian 12" "$root/scripts/chroot.sh" bookworm "$chroot" git ca-certificates
+step "a minimal Debian 12" bare_debian git ca-certificates
 checkout=$chroot/root/ipcpp
 if [ -n "$worktree" ]; then
   git init -q "$checkout"
@@ -49,7 +35,6 @@ else
   git clone -q --no-local "$root" "$checkout"
 fi
 if [ -d "$root/../shared" ]; then cp -R "$root/../shared" "$chroot/root/shared"; fi
-cp -L /etc/resolv.conf "$chroot/etc/resolv.conf" 2>/dev/null || true
 
 installed >"$chroot/before"
 status=0

@@ -23,7 +23,8 @@ for argument; do
     *) warn "usage: ./dev bare package [--keep] [FILE.deb]"; exit 2 ;;
   esac
 done
-[ "$(id -u)" -eq 0 ] || fail "needs root to make a chroot"
+# shellcheck source=scripts/bare.sh
+. "$root/scripts/bare.sh"
 
 if [ -z "$package" ]; then
   configure release
@@ -36,18 +37,10 @@ fi
 [ -r "$package" ] || fail "no package $package"
 say "   $(basename "$package"): $(wc -c <"$package") bytes"
 
-chroot=$cache/chroots/bare.$$
-# shellcheck disable=SC2317  # called by the trap
-clean_up() { [ -n "$keep" ] || rm -rf --one-file-system "$chroot" "$chroot".making; }
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-inside() { "$root/scripts/chroot.sh" enter "$chroot" "$@"; }
 inside_quietly() { quietly "$logs/bare_package.log" "$root/scripts/chroot.sh" enter "$chroot" "$@"; }
 
-step "a minimal Debian 12 with Clang 19" "$root/scripts/chroot.sh" bookworm "$chroot" \
+step "a minimal Debian 12 with Clang 19" bare_debian \
   ca-certificates clang-19 clang-tools-19 lld-19 libc++-19-dev libc++abi-19-dev ninja-build man-db
-cp -L /etc/resolv.conf "$chroot/etc/resolv.conf" 2>/dev/null || true
 printf 'deb %s bookworm-backports main\n' "$(debian_mirror "$(os_field VERSION_CODENAME)" uri)" \
   >"$chroot/etc/apt/sources.list.d/backports.list"
 # shellcheck disable=SC2016  # for the shell inside
@@ -60,10 +53,8 @@ step "apt-get install ./ipcpp.deb" inside_quietly sh -c "$apt install --no-insta
 
 # The program of the document, as it stands there, and its CMakeLists.
 mkdir "$chroot/root/shop"
-block() { awk -v mark="$1" '$0 == "```" mark { inside = 1; next } /^```/ { if (inside) exit } inside' \
-  "$root/docs/first_program.md"; }
-block cpp >"$chroot/root/shop/shop.cpp"
-block cmake >"$chroot/root/shop/CMakeLists.txt"
+block cpp "$root/docs/first_program.md" >"$chroot/root/shop/shop.cpp"
+block cmake "$root/docs/first_program.md" >"$chroot/root/shop/CMakeLists.txt"
 step "docs/first_program.md with find_package" inside_quietly sh -c 'cd /root/shop && cmake -G Ninja -B build \
   -DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_CXX_FLAGS=-stdlib=libc++ && cmake --build build'
 

@@ -5,7 +5,8 @@
 #
 # Changes only the folder WORK: WORK/build, WORK/junit.xml and WORK/result, which has one NAME=VALUE each line (stage,
 # compiler, build_seconds, passed, failed, not_run, test_seconds) and is complete as far as the leg came.
-# With WINEPREFIX in the environment a Wine server is kept for the leg. Fails when a stage fails.
+# With TARGETS or TESTS (a regular expression) in the environment only these are built or run. With WINEPREFIX in it a Wine server is
+# kept for the leg. Fails when a stage fails.
 set -eu
 source=$1
 work=$2
@@ -51,14 +52,15 @@ note "compiler=$(sed -n 's/^set(CMAKE_CXX_COMPILER_ID "\(.*\)")/\1/p; s/^set(CMA
 
 note stage=build
 start=$(now)
-cmake --build "$build" --parallel "$jobs"
+# shellcheck disable=SC2086  # a list of words
+cmake --build "$build" --parallel "$jobs" ${TARGETS:+--target $TARGETS}
 note "build_seconds=$(($(now) - start))"
 
 note stage=test
 start=$(now)
 status=0
 UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir "$build" --output-on-failure --no-tests=error --timeout 600 \
-  --parallel "$jobs" --output-junit "$work/junit.xml" || status=$?
+  --parallel "$jobs" --tests-regex "${TESTS:-.}" --output-junit "$work/junit.xml" || status=$?
 note "test_seconds=$(($(now) - start))"
 if [ -f "$work/junit.xml" ]; then
   attribute() { sed -n "/<testsuite /,/>/s/.*[[:space:]]$1=\"\([0-9]*\)\".*/\1/p" "$work/junit.xml" | head -n 1; }

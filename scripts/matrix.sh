@@ -5,7 +5,8 @@
 # Legs of the machine itself use what setup.sh installs; the others run in the sid chroot (chroot.sh), where the checkout is
 # mounted read-only, with ../shared/acceptance beside it where that is there. The leg two-compilers builds only
 # tests/two_compilers, with GCC 16 in the leg gcc16-debug's folder and with Clang 19 in build/, as ./dev test does, and lets
-# each program work in the other's segment.
+# each program work in the other's segment. The legs *-consumers run only the projects that use the library, in both
+# standards, both kinds of build and all three ways.
 # Changes: what those two scripts change, and matrix/, wine/ and logs/ in the cache; of the checkout only build/. --once builds
 # in a new folder and removes it afterwards; --quick leaves out the crash tests and the consumers that build the library again;
 # --record takes the tables into docs/platforms.md (record_matrix.sh).
@@ -17,12 +18,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 
 all_legs='clang19-libcxx-debug clang19-release clang19-asan clang19-tsan gcc16-debug gcc16-release gcc16-asan gcc15-debug
-clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu two-compilers'
+clang22-libstdcxx-debug clang22-libcxx-debug mingw-wine aarch64-qemu two-compilers clang19-consumers gcc16-consumers'
 
-# describe LEG: sets where (host, sid, or pair: both), preset, tool (the compiler's command) and arguments (for CMake).
+# describe LEG: sets where (host, sid, or pair: both), preset, tool (the compiler's command), arguments (for CMake), and what
+# to build and run if it is not everything (targets, tests, prove).
 describe() {
   where=sid
-  arguments=
+  arguments='' targets='' tests='' prove=''
   case $1 in
     clang19-libcxx-debug) where=host preset=linux-clang-debug tool=clang++-19 ;;
     clang19-release) where=host preset=linux-clang-release tool=clang++-19 ;;
@@ -37,7 +39,12 @@ describe() {
     mingw-wine) preset=mingw-debug tool=x86_64-w64-mingw32-g++-posix ;;
     aarch64-qemu) preset=linux-aarch64-debug tool=aarch64-linux-gnu-g++-16 ;;
     two-compilers) where=pair preset=linux-gcc-debug tool=g++-16 ;;
+    clang19-consumers) where=host preset=linux-clang-debug tool=clang++-19 ;;
+    gcc16-consumers) preset=linux-gcc-debug tool=g++-16 ;;
     *) warn "error: unknown leg \"$1\"; ./dev matrix --list names them"; exit 2 ;;
+  esac
+  case $1 in
+    *-consumers) targets='ipcpp ipcpp_tool packaging_tests' tests=Consumer prove=full ;;
   esac
 }
 
@@ -115,7 +122,9 @@ $root/../shared/acceptance:/shared/acceptance:ro"
   export IPCPP_BIND
 }
 
-run_on_host() { JOBS=$jobs "$root/scripts/leg.sh" "$root" "$work" "$@"; }
+run_on_host() {
+  JOBS=$jobs TARGETS=$targets TESTS=$tests IPCPP_PROVE=$prove "$root/scripts/leg.sh" "$root" "$work" "$@"
+}
 
 run_in_sid() {
   wine=
@@ -127,7 +136,7 @@ run_in_sid() {
 $work:/work:rw${wine:+
 $cache/wine:/wine:rw}"
   # shellcheck disable=SC2086  # a list of words
-  "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" $wine /src/scripts/leg.sh /src /work "$@"
+  "$root/scripts/chroot.sh" enter "$sid" env JOBS="$jobs" TARGETS="$targets" TESTS="$tests" IPCPP_PROVE="$prove" $wine /src/scripts/leg.sh /src /work "$@"
 }
 
 # Builds the program twice, and has each make a segment for the other.
@@ -215,14 +224,17 @@ report() {
   awk -F '|' -v day="$(date +%F)" -v commit="$commit" -v how="${quick:+, quick}" '
     BEGIN { line("leg", "compiler", "build s", "warnings", "passed", "failed", "not run", "test s", "date", "commit", "state") }
     function line(leg, compiler, build, warnings, passed, failed, not_run, test, day, commit, state) {
-      printf "%-23s %-16s %7s %8s %6s %6s %7s %6s  %-10s %-9s %s\n", leg, compiler, build, warnings, passed, failed, not_run, \
+      printf "%-24s %-16s %7s %8s %6s %6s %7s %6s  %-10s %-9s %s\n", leg, compiler, build, warnings, passed, failed, not_run, \
         test, day, commit, state
     }
     { line($1, $3, $4, $9, $5, $6, $7, $8, day, commit, $2 ($2 ~ /^NOT/ ? "" : how)) }' "$table"
   say "== conformance suite: what every platform runs unchanged"
   set --
   for leg in $legs; do
-    [ "$leg" = two-compilers ] || set -- "$@" "$leg=$place/$leg/junit.xml"
+    case $leg in
+      two-compilers | *-consumers) ;;
+      *) set -- "$@" "$leg=$place/$leg/junit.xml" ;;
+    esac
   done
   "$root/scripts/conformance.sh" "$@"
   say "== not run, and why"

@@ -25,7 +25,7 @@ if [ "$#" -eq 0 ]; then
   IPCPP_PROVE=full "$build/tests" --gtest_filter='CrashHeap.*:CrashHeapPeers.*:CrashHeapRecovery.*' || failed="$failed heap"
 fi
 configure release
-build_targets tests segment_tests locks_tests queue_tests mail_tests containers_tests concurrent_map_tests
+build_targets tests packaging_tests segment_tests locks_tests queue_tests mail_tests containers_tests concurrent_map_tests
 [ -z "$failed" ] || warn "failed so far:$failed"
 IPCPP_PROVE=full
 export IPCPP_PROVE

@@ -162,10 +162,9 @@ int dump(const options& how, const dump_options& what) {
       throw ipcpp::error(
           ipcpp::errc::not_found, "object '" + printable(what.object) + "' in '" + what.name + "'",
           "an object of that name", "none", "`ipcpp show` lists the objects of a segment");
-    if (!object->inside) {
-      complain("object '" + printable(what.object) + "' lies outside the heap's blocks: damaged");
-      return refused;
-    }
+    if (!object->inside)
+      return fail(how, "damaged", "object '" + what.object + "' lies outside the heap's blocks",
+                  refused);
     const std::uint64_t begin = what.range ? std::min(what.offset, object->bytes) : 0;
     at = object->at + begin;
     bytes = object->bytes - begin;
@@ -195,18 +194,14 @@ int dump(const options& how, const dump_options& what) {
                std::to_string(block->bytes) + " bytes at " + std::to_string(block->at) + "\n";
   }
   const auto found = read_bytes(image, at, bytes);
-  if (how.json) {
-    report["offset"] = at;
-    report["bytes"] = found.size();
-    report["hex"] = hex_of(found);
-    print_json(report);
-  } else {
-    print(about + hexdump(how, found, at));
-  }
-  if (found.size() < std::min(bytes, most_bytes)) {
-    complain("the object ends at byte " + std::to_string(facts.apparent_bytes));
-    return refused;
-  }
+  report["offset"] = at;
+  report["bytes"] = found.size();
+  report["hex"] = hex_of(found);
+  if (!how.json) print(about + hexdump(how, found, at));
+  if (found.size() < std::min(bytes, most_bytes))
+    return fail(how, "damaged", "the object ends at byte " + std::to_string(facts.apparent_bytes),
+                refused, {}, std::move(report));
+  if (how.json) print_json(report);
   return fine;
 }
 

@@ -47,24 +47,18 @@ namespace {
   }
 }
 
-int fail(const tool::options& how, const char* kind, const std::string& message, int status) {
-  if (how.json) tool::print_json(tool::json{{"error", {{"kind", kind}, {"message", message}}}});
-  tool::complain(tool::printable(message));
-  return status;
-}
-
 int run(const tool::options& how, const std::function<int()>& command) {
   try {
     return command();
   } catch (const ipcpp::error& e) {
-    const int status = e.kind() == ipcpp::errc::not_found          ? tool::missing
-                       : e.kind() == ipcpp::errc::invalid_argument ? tool::misused
-                                                                   : tool::refused;
-    return fail(how, name_of(e.kind()), e.what(), status);
+    const tool::status status = e.kind() == ipcpp::errc::not_found          ? tool::missing
+                                : e.kind() == ipcpp::errc::invalid_argument ? tool::misused
+                                                                            : tool::refused;
+    return tool::fail(how, name_of(e.kind()), e.what(), status);
   } catch (const std::bad_alloc&) {
-    return fail(how, "no_memory", "the system has no memory left", tool::refused);
+    return tool::fail(how, "no_memory", "the system has no memory left", tool::refused);
   } catch (const std::exception& e) {
-    return fail(how, "other", e.what(), tool::refused);
+    return tool::fail(how, "other", e.what(), tool::refused);
   }
 }
 
@@ -174,10 +168,9 @@ int main(int argc, char** argv) {
         char* end = nullptr;
         bytes.offset = std::strtoull(offset.c_str(), &end, 0);
         bytes.range = true;
-        if (*end != 0) {
-          tool::complain("--offset: '" + tool::printable(offset) + "' is no number");
-          return static_cast<int>(tool::misused);
-        }
+        if (*end != 0)
+          return tool::fail(how, "invalid_argument", "--offset: '" + offset + "' is no number",
+                            tool::misused);
       }
       return tool::dump(how, bytes);
     };

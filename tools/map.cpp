@@ -286,9 +286,15 @@ int map(const options& how, const map_options& what) {
   const platform::object_image image = open_image(what.name);
   const platform::object_facts facts = image.facts();
   const ipcpp::segment_picture seen = ipcpp::look_until_sure(image);
-  if (!seen.heap.readable) {
-    for (const std::string& fault : seen.faults) complain(printable(what.name + ": " + fault));
-    return refused;
+  if (!seen.heap.readable)
+    return fail(how, "damaged", "there is no heap to draw in '" + what.name + "'", refused,
+                seen.faults);
+  if (!what.svg.empty() && what.svg != "-") {
+    std::ofstream file(what.svg, std::ios::binary);
+    file << as_svg(what, seen, facts);
+    file.close();
+    if (!file) return fail(how, "other", "cannot write '" + what.svg + "'", refused);
+    if (!how.json) print("wrote " + what.svg + "\n");
   }
   if (how.json) {
     json runs = json::array();
@@ -312,23 +318,10 @@ int map(const options& how, const map_options& what) {
                     {"runs", std::move(runs)}});
     return fine;
   }
-  if (what.svg.empty()) {
+  if (what.svg.empty())
     print(in_terminal(how, what, seen, facts));
-    return fine;
-  }
-  const std::string picture = as_svg(what, seen, facts);
-  if (what.svg == "-") {
-    print(picture);
-    return fine;
-  }
-  std::ofstream file(what.svg, std::ios::binary);
-  file << picture;
-  file.close();
-  if (!file) {
-    complain("cannot write '" + what.svg + "'");
-    return refused;
-  }
-  print("wrote " + what.svg + "\n");
+  else if (what.svg == "-")
+    print(as_svg(what, seen, facts));
   return fine;
 }
 

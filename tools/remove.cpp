@@ -89,8 +89,14 @@ int clean(const options& how, bool only_tell) {
 
 int rm(const options& how, const std::vector<std::string>& names, bool force) {
   json removed = json::array();
+  json refusals = json::array();
   std::string text;
   int ended = fine;
+  const auto refuse = [&](const std::string& name, const std::string& why, status as) {
+    refusals.push_back({{"name", name}, {"why", why}});
+    complain(printable(why));
+    ended = as;
+  };
   for (const std::string& name : names) {
     bool used = false;
     try {
@@ -98,23 +104,24 @@ int rm(const options& how, const std::vector<std::string>& names, bool force) {
       used = image.facts().used;
       if (used && !force) {
         const ipcpp::segment_picture seen = ipcpp::look_at_segment(image);
-        complain("'" + printable(name) +
-                 "' is in use (processes: " + processes_text(seen.participants) +
-                 "). Its users would go on, but nobody could join them: "
-                 "`ipcpp rm --force " +
-                 printable(name) + "` removes the name all the same");
-        ended = refused;
+        refuse(name,
+               "'" + name + "' is in use (processes: " + processes_text(seen.participants) +
+                   "). Its users would go on, but nobody could join them: `ipcpp rm --force " +
+                   name + "` removes the name all the same",
+               refused);
         continue;
       }
     } catch (const ipcpp::error& e) {
       // What cannot be looked at may still be removed by who may.
-      if (e.kind() == ipcpp::errc::not_found || e.kind() == ipcpp::errc::invalid_argument) throw;
+      if (e.kind() == ipcpp::errc::not_found || e.kind() == ipcpp::errc::invalid_argument) {
+        refuse(name, e.what(), e.kind() == ipcpp::errc::not_found ? missing : misused);
+        continue;
+      }
     }
     const bool done = force ? platform::shared_object::remove(name, anybodys)
                             : platform::shared_object::remove_if_unused(name, anybodys);
     if (!done) {
-      complain("'" + printable(name) + "' is gone, or in use since just now");
-      ended = refused;
+      refuse(name, "'" + name + "' is gone, or in use since just now", refused);
       continue;
     }
     removed.push_back({{"name", name}, {"was_used", used}});
@@ -122,7 +129,7 @@ int rm(const options& how, const std::vector<std::string>& names, bool force) {
         "removed " + printable(name) + (used ? ", whose users go on without a name" : "") + "\n";
   }
   if (how.json)
-    print_json(json{{"removed", std::move(removed)}});
+    print_json(json{{"removed", std::move(removed)}, {"refused", std::move(refusals)}});
   else
     print(text);
   return ended;
@@ -131,17 +138,17 @@ int rm(const options& how, const std::vector<std::string>& names, bool force) {
 int reclaim(const options& how, const std::string& name) {
   const platform::object_image image = platform::object_image::open(name);
   const ipcpp::segment_picture before = ipcpp::look_until_sure(image);
-  if (!before.readable || !before.faults.empty()) {
-    for (const std::string& fault : before.faults) complain(printable(name + ": " + fault));
-    complain("a damaged segment is not touched: `ipcpp check " + printable(name) +
-             "` says more, `ipcpp rm` removes it");
-    return refused;
-  }
-  if (before.lifetime == 0 && before.participants.living() == 0) {
-    complain("'" + printable(name) +
-             "' has lost its last user, and goes with the next look: `ipcpp clean` removes it");
-    return refused;
-  }
+  if (!before.readable || !before.faults.empty())
+    return fail(how, "damaged",
+                "a damaged segment is not touched: `ipcpp check " + name +
+                    "` says more, `ipcpp rm` removes it",
+                refused, before.faults);
+  if (before.lifetime == 0 && before.participants.living() == 0)
+    return fail(
+        how, "not_found",
+        "'" + name +
+            "' has lost its last user, and goes with the next look: `ipcpp clean` removes it",
+        refused);
   std::size_t dead = 0;
   for (const auto& one : before.participants.processes) dead += one.alive ? 0 : 1;
   std::size_t buried = 0;

@@ -95,11 +95,10 @@ int show(const options& how, const std::string& name, double interval) {
   const platform::object_image image = open_image(name);
   platform::object_facts facts = image.facts();
   ipcpp::segment_picture seen = ipcpp::look_until_sure(image);
-  if (!seen.readable) {
-    if (how.json) print_json(json_of(name, seen, facts));
-    for (const std::string& fault : seen.faults) complain(printable(name + ": " + fault));
-    return refused;
-  }
+  if (!seen.readable)
+    return fail(how, seen.other_layout ? "wrong_layout" : "damaged",
+                "'" + name + "' cannot be read as a segment", refused, seen.faults,
+                json_of(name, seen, facts));
 
   // Rates take two looks.
   std::map<std::uint64_t, object_view> before;

@@ -217,4 +217,16 @@ void complain(std::string_view text) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+int fail(const options& how, const char* kind, const std::string& message, status as,
+         const std::vector<std::string>& faults, json report) {
+  if (how.json) {
+    report["error"] = {{"kind", kind}, {"message", message}};
+    if (!faults.empty()) report["faults"] = faults;
+    print_json(report);
+  }
+  for (const std::string& fault : faults) complain(printable(fault));
+  complain(printable(message));
+  return as;
+}
+
 }  // namespace tool

@@ -106,5 +106,9 @@ void print(std::string_view text);
 void print_json(const json& report);
 // To standard error, after the program's name.
 void complain(std::string_view text);
+// A command that ends without what was asked for: `faults`, if there are some, and the message to standard error; with --json the
+// same to standard output, as "error" (with what else there is to report). Returns `as`.
+int fail(const options& how, const char* kind, const std::string& message, status as,
+         const std::vector<std::string>& faults = {}, json report = json::object());
 
 }  // namespace tool

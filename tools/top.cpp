@@ -155,9 +155,9 @@ constexpr std::size_t name_width = 24;
   const std::time_t t = std::time(nullptr);
   if (const std::tm* const local = std::localtime(&t); local != nullptr)
     std::strftime(clock.data(), clock.size(), "%H:%M:%S", local);
-  std::string text = "ipcpp top - " + std::string(clock.data()) + "  " +
-                     std::to_string(now.rows.size()) + " segments, " +
-                     std::to_string(now.processes) + " processes";
+  std::string text = "ipcpp top - " + std::string(clock.data()) +
+                     "  segments: " + std::to_string(now.rows.size()) +
+                     "  processes: " + std::to_string(now.processes);
   if (now.dead != 0) text += " + " + std::to_string(now.dead) + " dead";
   text += "   " + platform::place_of_names() + " " + bytes_text(now.used);
   if (now.bound) text += " of " + bytes_text(*now.bound);

@@ -371,9 +371,7 @@ int experiment(const std::string& name, std::uint64_t seed, const std::vector<st
 }  // namespace
 
 int main(int argc, char** argv) {
-  examples::begin();
-  examples::own_path(argv[0]);
-  try {
+  return examples::run("crash_lab", argv, [&]() -> int {
     if (argc == 5 && argv[1] == std::string("--user"))
       return lab::work(argv[2], argv[3], std::stoull(argv[4]));
     examples::options given(argc, argv);
@@ -387,11 +385,5 @@ int main(int argc, char** argv) {
     const auto seed = given.number("--seed", 1, 1, 1'000'000'000);
     const auto name = given.text("--name", "crash_lab." + std::to_string(::getpid()));
     return experiment(name, seed, given.rest());
-  } catch (const examples::wrong_usage& e) {
-    std::fprintf(stderr, "crash_lab: %s; see crash_lab --help\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "crash_lab: %s\n", e.what());
-    return 1;
-  }
+  });
 }

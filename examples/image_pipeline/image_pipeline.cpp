@@ -334,9 +334,7 @@ To look at a result: `pnmtopng`, ImageMagick's `convert a.ppm a.png`, or any vie
 }  // namespace
 
 int main(int argc, char** argv) {
-  examples::begin();
-  examples::own_path(argv[0]);
-  try {
+  return examples::run("image_pipeline", argv, [&]() -> int {
     if (argc >= 4 && argv[1] == std::string("--stage")) {
       const std::string stage = argv[2];
       auto segment = ipcpp::segment::open(argv[3]);
@@ -351,11 +349,5 @@ int main(int argc, char** argv) {
     const auto own = given.number("--pictures", 4, 1, 10'000);
     const auto name = given.text("--name", "image_pipeline." + std::to_string(::getpid()));
     return everything(name, folder, own, given.rest());
-  } catch (const examples::wrong_usage& e) {
-    std::fprintf(stderr, "image_pipeline: %s; see image_pipeline --help\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "image_pipeline: %s\n", e.what());
-    return 1;
-  }
+  });
 }

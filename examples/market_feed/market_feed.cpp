@@ -328,9 +328,7 @@ constexpr const char* usage =
 }  // namespace
 
 int main(int argc, char** argv) {
-  examples::begin();
-  examples::own_path(argv[0]);
-  try {
+  return examples::run("market_feed", argv, [&]() -> int {
     examples::options given(argc, argv);
     if (given.flag("--help")) return std::fputs(usage, stdout) < 0;
     if (argc == 3 && given.flag("--child-subscribe")) return subscribe(argv[2], false, false);
@@ -350,11 +348,5 @@ int main(int argc, char** argv) {
     if (words.size() == 2 && words[0] == "subscribe") return subscribe(words[1], slow, true);
     if (words.size() == 2 && words[0] == "watch") return watch(words[1]);
     throw examples::wrong_usage("what does \"" + words[0] + "\" mean here?");
-  } catch (const examples::wrong_usage& e) {
-    std::fprintf(stderr, "market_feed: %s; see market_feed --help\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "market_feed: %s\n", e.what());
-    return 1;
-  }
+  });
 }

@@ -185,4 +185,23 @@ inline bool wait_for_all(std::chrono::seconds patience) {
   return well;
 }
 
+// ---- main ----
+
+// What main() of every example does around its own words: whatever goes wrong is told on standard error,
+// with status 2 when the command line is at fault and 1 otherwise.
+template <class Body>
+int run(const char* program, char** argv, Body body) {
+  begin();
+  own_path(argv[0]);
+  try {
+    return body();
+  } catch (const wrong_usage& e) {
+    std::fprintf(stderr, "%s: %s; see %s --help\n", program, e.what(), program);
+    return 2;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s: %s\n", program, e.what());
+    return 1;
+  }
+}
+
 }  // namespace examples

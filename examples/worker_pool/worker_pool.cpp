@@ -258,9 +258,7 @@ constexpr const char* usage =
 }  // namespace
 
 int main(int argc, char** argv) {
-  examples::begin();
-  examples::own_path(argv[0]);
-  try {
+  return examples::run("worker_pool", argv, [&]() -> int {
     examples::options given(argc, argv);
     if (given.flag("--help")) return std::fputs(usage, stdout) < 0;
     const auto tasks = given.number("--tasks", 500, 1, 1'000'000);
@@ -273,11 +271,5 @@ int main(int argc, char** argv) {
     if (words.size() == 2 && words[0] == "work") return work(words[1]);
     if (!words.empty()) throw examples::wrong_usage("what does \"" + words[0] + "\" mean here?");
     return pool(name, tasks, size, workers, kills, seed).run();
-  } catch (const examples::wrong_usage& e) {
-    std::fprintf(stderr, "worker_pool: %s; see worker_pool --help\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "worker_pool: %s\n", e.what());
-    return 1;
-  }
+  });
 }

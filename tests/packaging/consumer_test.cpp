@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ struct way {
   std::string standard;
   std::string kind;  // Debug, Release
 };
+void PrintTo(const way& how, std::ostream* out) {
+  *out << "C++" << how.standard << ", " << how.kind;
+}
 
 void build_and_run(const std::string& project, const std::string& name, const way& how,
                    const std::string& where_ipcpp_is) {

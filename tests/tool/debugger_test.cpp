@@ -20,8 +20,8 @@ TEST(Debugger, GdbShowsPointersAndContainers) {
                                    "run",
                                    "-ex",
                                    "up"};
-  for (const char* name :
-       {"pointer", "nowhere", "word", "sentence", "numbers", "chain", "prices", "sorted", "far"}) {
+  for (const char* name : {"pointer", "nowhere", "word", "sentence", "numbers", "chain", "prices",
+                           "sorted", "known", "seen", "row", "line", "flat", "few", "far"}) {
     command.emplace_back("-ex");
     command.emplace_back("print " + std::string(name));
   }
@@ -32,6 +32,8 @@ TEST(Debugger, GdbShowsPointersAndContainers) {
   for (const char* text :
        {"* = 4711", "(int *) nullptr", "\"short\"",
         "\"a sentence longer than the inside of a string\"", "ipcpp::vector of 3", "{11, 22, 33}",
-        "{7, 14, 21}", "[42] = 2.5", "{[1] = 100, [2] = 200, [3] = 300, [4] = 400, [5] = 500}"})
+        "{7, 14, 21}", "[42] = 2.5", "{[1] = 100, [2] = 200, [3] = 300, [4] = 400, [5] = 500}",
+        "{13, 26, 39}", "{23}", "{-2, -1, 0, 1, 2, 3, 4}", "{17, 34, 51}", "{19, 38, 57}",
+        "{[1] = 0.5, [2] = 1, [3] = 1.5}"})
     EXPECT_NE(done.output.find(text), std::string::npos) << text << "\n" << done.output;
 }

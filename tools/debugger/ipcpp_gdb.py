@@ -3,7 +3,7 @@
 #   offset_ptr<T>      -> 0x7f..., *p shows the target as a child
 #   heap_ptr<T>        heap + 1234
 #   basic_string       "text"
-#   vector, list, set, unordered_set, map, unordered_map    their elements
+#   vector, deque, list, forward_list, set, map, unordered_set, unordered_map, flat_set, flat_map: their elements
 #
 # Reads the bytes that the containers' units draw, never calls a function of the program: works on core dumps and on
 # memory that another process is changing. Whatever leads out of memory, or round in circles, ends the list.
@@ -135,6 +135,61 @@ class Vector:
         return "array"
 
 
+class Deque:
+    def __init__(self, value):
+        self.type = value.type.strip_typedefs().template_argument(0)
+        self.size = int(member(value, "size_"))
+        self.first = int(member(value, "first_"))
+        self.blocks = int(member(value, "blocks_"))
+        link = member(value, "table_")
+        self.relative = is_relative(link)
+        self.table = link_target(address_of(link), self.relative)
+        self.block_size = 1
+        while 2 * self.block_size * self.type.sizeof <= 1024:
+            self.block_size *= 2
+
+    def to_string(self):
+        return "ipcpp::deque of %d" % self.size
+
+    def children(self):
+        for i in range(min(self.size, MOST)):
+            entry, place = divmod(self.first + i, self.block_size)
+            if not self.table or entry >= self.blocks:
+                return
+            block = link_target(self.table + entry * 8, self.relative)
+            if not block:
+                return
+            yield "[%d]" % i, at(self.type, block + place * self.type.sizeof)
+
+    def display_hint(self):
+        return "array"
+
+
+class FlatSet(Vector):
+    def __init__(self, value):
+        super().__init__(member(value, "keys_"))
+
+    def to_string(self):
+        return "ipcpp::flat_set of %d" % self.size
+
+
+class FlatMap:
+    def __init__(self, value):
+        self.keys = Vector(member(value, "keys_"))
+        self.values = Vector(member(value, "values_"))
+
+    def to_string(self):
+        return "ipcpp::flat_map of %d" % self.keys.size
+
+    def children(self):
+        for (name, key), (_, value) in zip(self.keys.children(), self.values.children()):
+            yield "key " + name, key
+            yield "value " + name, value
+
+    def display_hint(self):
+        return "map"
+
+
 class Nodes:
     """What the containers of nodes share: elements by their addresses."""
 
@@ -184,6 +239,27 @@ class List(Nodes):
         node = link_target(ring, relative)
         while node and node != ring:
             yield node + rounded(16, self.alignment)
+            node = link_target(node, relative)
+
+
+class ForwardList(Nodes):
+    kind = "forward_list"
+
+    def __init__(self, value):
+        self.key = value.type.strip_typedefs().template_argument(0)
+        self.value = value
+        self.alignment = alignment_of(self.key)
+        self.size = MOST  # it does not count
+
+    def to_string(self):
+        return "ipcpp::forward_list"
+
+    def elements(self):
+        head = member(self.value, "head_")
+        relative = is_relative(head["next"])
+        node = link_target(address_of(head), relative)
+        while node:
+            yield node + rounded(8, self.alignment)
             node = link_target(node, relative)
 
 
@@ -241,7 +317,8 @@ class Map(Tree):
     pairs = True
 
 
-OURS = {"is_ipcpp_shareable", "word_", "offset_", "rep_", "elements_", "ring_", "buckets_", "end_"}
+OURS = {"is_ipcpp_shareable", "word_", "offset_", "rep_", "elements_", "ring_", "buckets_", "end_",
+        "table_", "head_", "keys_"}
 
 
 class OnlyOurs(gdb.printing.RegexpCollectionPrettyPrinter):
@@ -272,7 +349,13 @@ def printers():
         ("heap_ptr", HeapPtr),
         ("basic_string", String),
         ("vector", Vector),
+        ("deque", Deque),
         ("list", List),
+        ("forward_list", ForwardList),
+        ("flat_set", FlatSet),
+        ("flat_multiset", FlatSet),
+        ("flat_map", FlatMap),
+        ("flat_multimap", FlatMap),
         ("set", Tree),
         ("multiset", Tree),
         ("map", Map),
