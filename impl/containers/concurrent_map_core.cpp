@@ -14,8 +14,9 @@
 //             killed after the first: out of limbo, and whatever still carries its tag is freed
 //   make_ready  bucket.link = successor, place = bucket, bucket ready
 //             killed after the second: found in its place by the next who wants it
-//   grow      the block linked to the directory by the heap's own atomic step, zeroed | levels + 1
-//             killed before |: the block is zeroed again
+//   grow      the block linked to the directory by the heap's own atomic step, zeroed, its distance
+//             noted | levels + 1
+//             killed before |: the block is zeroed again, its distance noted again
 //   building  tag = T, blocks that carry T, built = node, (lock, insert); or blocks freed, tag = 0
 //             killed with tag T: bury() or repair() looks for the node in its stripe's list, under the
 //             lock. It can only be there if the dead one held the lock, and then nobody touched the list
@@ -26,7 +27,7 @@
 // the records. A reading that is not seen in 5 announced itself after 2, so its loads see 1. One that is
 // seen has [lower, upper]: if lower is larger than the stamp it began after 4 and saw 1; if upper is less
 // than `born` it has followed no link since the node became reachable, and will look at the clock when it
-// does (map_reading::follow). Then it goes on only from a node that is in the list still: one without
+// does (map_walk::follow). Then it goes on only from a node that is in the list still: one without
 // the flag. Modelled in tests/models/reading.cpp.
 module;
 
@@ -102,7 +103,8 @@ class taken {
 
 }  // namespace
 
-map_core::map_core(heap_header* of) : id_(platform::fresh_object_id().low), memory_(of) {
+map_core::map_core(heap_header* of, std::size_t end_at)
+    : id_(platform::fresh_object_id().low), memory_(of), end_at_(end_at) {
   if (of == nullptr)
     throw error(errc::invalid_argument, "concurrent_map", "the memory of a segment",
                 "private memory", "make it by segment.construct, or with segment.heap()");
@@ -180,8 +182,29 @@ void map_core::make_ready(std::uint64_t bucket, std::uint64_t levels) noexcept {
   shared_word(entry).store(rest | link_ready, std::memory_order_release);  // pairs with entry_for
 }
 
+// After a doubling the new buckets are made ready by and by: by whoever changes something in one, and a
+// few by each who inserts. Readers make do with what is ready, on longer ways.
+void map_core::make_some_ready(const map_thread& t, std::uint64_t stripe) noexcept {
+  constexpr int some = 4;
+  map_stripe& s = stripes_[stripe];
+  const std::uint64_t n = levels();
+  // Whatever a death leaves in these two: a bucket that is passed over waits for who changes it.
+  if (s.swept_level != n) {
+    s.swept = 0;
+    s.swept_level = n;
+  }
+  const std::uint64_t end = n > base_level ? std::uint64_t{1} << (n - base_level - 1) : 0;
+  if (s.swept >= end) return;
+  t.catch_up();
+  for (int i = 0; i < some && s.swept < end; ++i) {
+    make_ready((stripe << (n - base_level)) | (2 * s.swept + 1), n);
+    s.swept += 1;
+  }
+}
+
 std::uint64_t& map_core::locked_entry_for(const map_thread& t, std::uint64_t key) noexcept {
-  const std::uint64_t n = levels(t);
+  const std::uint64_t n = levels();
+  t.catch_up();
   const std::uint64_t bucket = key >> (64 - n);
   make_ready(bucket, n);
   return bucket_of(bucket, n);
@@ -197,6 +220,7 @@ void map_core::grow(map_thread& t) noexcept {
     try {
       if (!directory_[level]) (void)heap_allocate_to(heap(), directory_[level], bytes);
       std::memset(directory_[level].get(), 0, bytes);
+      buckets_at_[level] = distance_to(directory_[level].get());
       // Release: pairs with levels(). The commit.
       shared_word(levels_).store(level, std::memory_order_release);
     } catch (...) {  // lists get longer instead
@@ -226,15 +250,16 @@ bool map_core::insert(map_thread& t, std::uint64_t& place, map_node* node) noexc
   const std::uint64_t count = shared_word(s.count).load(std::memory_order_relaxed) + 1;
   shared_word(s.count).store(count, std::memory_order_release);  // in this order, for a survivor
   shared_word(t.record->tag).store(0, std::memory_order_release);
+  make_some_ready(t, stripe_of(node->key));
   const std::uint64_t buckets = std::uint64_t{1} << (levels() - base_level);
-  return count > buckets + buckets / 2 && (buckets < 4 || count % 4 == 0);
+  return count > buckets && (buckets < 4 || count % 4 == 0);
 }
 
 void map_core::put_into_limbo(map_stripe& s, std::uint64_t node) noexcept {
   const auto link = shared_word(node_at(node)->link);
   // Release, before any node after it is removed: pairs with follow.
   link.store(link.load(std::memory_order_relaxed) | link_removed, std::memory_order_release);
-  shared_word(node_at(node)->limbo)
+  shared_word(end_of(*node_at(node)).limbo)
       .store(shared_word(s.limbo).load(std::memory_order_relaxed), std::memory_order_release);
   shared_word(s.limbo).store(node, std::memory_order_release);
   s.limbo_count += 1;  // locked, and made anew after a death
@@ -285,6 +310,61 @@ void map_core::abandoned(map_thread& t) noexcept {
   shared_word(t.record->tag).store(0, std::memory_order_release);
 }
 
+// ---- reading that is not plain: within another, or fencing for itself, or where the map's place grows
+// by mappings ----
+
+// The announcement before the loads that follow.
+void map_core::order_announcement(const map_thread& t) noexcept {
+  if (t.self_fencing != 0)
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  else
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // and the reclaimer's heavy fence
+}
+
+std::uint64_t map_reading::announce_carefully(map_core& map, map_thread& t) noexcept {
+  if (shared_word(map.fences_needed_).load(std::memory_order_relaxed) != t.self_fencing) {
+    t.self_fencing = 1;  // from now on
+    t.readings |= map_thread::careful;
+    shared_word(t.record->self_fencing).store(1, std::memory_order_seq_cst);
+  }
+  const std::uint64_t clock = announce(map, t);
+  map_core::order_announcement(t);
+  return clock;
+}
+
+std::uint64_t map_reading::begin_carefully(map_core& map, map_thread& t) noexcept {
+  t.readings += 1;
+  if (t.depth() == 1) return announce_carefully(map, t);
+  return shared_word(t.record->upper).load(std::memory_order_relaxed);  // ours
+}
+
+// For who goes on to the buckets.
+std::uint64_t map_walk::levels_carefully(map_core& map, map_thread& t) noexcept {
+  const std::uint64_t n = map.levels();
+  t.catch_up();
+  return n;
+}
+
+map_walk::followed map_walk::follow_carefully(map_core& map, map_thread& t, std::uint64_t& link,
+                                              std::uint64_t covered) noexcept {
+  for (bool again = false;;) {
+    const std::uint64_t found = shared_word(link).load(std::memory_order_acquire);  // as in follow
+    t.catch_up();
+    const std::uint64_t clock = shared_word(map.clock_).load(std::memory_order_relaxed);
+    if (clock == covered) return {again ? found : found & ~link_removed, covered};
+    again = true;
+    covered = clock;
+    if (clock != shared_word(t.record->upper).load(std::memory_order_relaxed)) {  // ours
+      shared_word(t.record->upper).store(clock, std::memory_order_release);
+      map_core::order_announcement(t);
+    }
+  }
+}
+
+void map_reading::refresh() noexcept {
+  if (walk_.thread_->depth() == 1) walk_.cover(announce_carefully(*walk_.map_, *walk_.thread_));
+}
+
 // ---- memory that may be read still ----
 
 bool map_core::order_readers(map_thread& t) noexcept {
@@ -314,8 +394,11 @@ bool map_core::reclaim(map_thread& t, std::uint64_t stripe, destroy_function des
     return false;
   }
   const std::uint64_t stamp = shared_word(clock_).load(std::memory_order_seq_cst);
-  for (std::uint64_t at = s.limbo; at != 0; at = node_at(at)->limbo)
-    if (node_at(at)->retired == 0) node_at(at)->retired = stamp;
+  for (std::uint64_t at = s.limbo; at != 0;) {
+    map_node_end& end = end_of(*node_at(at));
+    if (end.retired == 0) end.retired = stamp;
+    at = end.limbo;
+  }
   shared_word(clock_).fetch_add(1, std::memory_order_seq_cst);  // pairs with now()
 
   struct interval {
@@ -341,17 +424,18 @@ bool map_core::reclaim(map_thread& t, std::uint64_t stripe, destroy_function des
   for (std::uint64_t* place = &s.limbo; *place != 0;) {
     const std::uint64_t at = *place;
     map_node* const node = node_at(at);
+    map_node_end& end = end_of(*node);
     bool read = false;
     for (std::size_t i = 0; i < readers && !read; ++i)
-      read = reading[i].lower <= node->retired && reading[i].upper >= node->born;
+      read = reading[i].lower <= end.retired && reading[i].upper >= end.born;
     if (read) {
       ++kept;
-      place = &node->limbo;
+      place = &end.limbo;
       continue;
     }
     shared_word(s.freeing_tag).store(heap_tag_of(heap(), node), std::memory_order_release);
     shared_word(s.freeing).store(at, std::memory_order_release);
-    shared_word(*place).store(node->limbo, std::memory_order_release);
+    shared_word(*place).store(end.limbo, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // out of limbo before it is touched
     destroy(heap(), node);
     shared_word(s.freeing).store(0, std::memory_order_release);
@@ -374,7 +458,7 @@ void map_core::reclaim_all(map_thread& t, destroy_function destroy) noexcept {
 void map_core::destroy_limbo(std::uint64_t stripe, destroy_function destroy) noexcept {
   for (std::uint64_t at = std::exchange(stripes_[stripe].limbo, 0); at != 0;) {
     map_node* const node = node_at(at);
-    at = node->limbo;
+    at = end_of(*node).limbo;
     destroy(heap(), node);
   }
 }
@@ -416,9 +500,9 @@ void map_core::resolve(map_thread& t, map_record& of) noexcept {
 void map_core::repair(map_thread& t, std::uint64_t stripe) noexcept {
   map_stripe& s = stripes_[stripe];
   if (const std::uint64_t node = s.freeing; node != 0) {
-    for (std::uint64_t* place = &s.limbo; *place != 0; place = &node_at(*place)->limbo)
+    for (std::uint64_t* place = &s.limbo; *place != 0; place = &end_of(*node_at(*place)).limbo)
       if (*place == node) {
-        shared_word(*place).store(node_at(node)->limbo, std::memory_order_release);
+        shared_word(*place).store(end_of(*node_at(node)).limbo, std::memory_order_release);
         break;
       }
     std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -445,7 +529,7 @@ void map_core::repair(map_thread& t, std::uint64_t stripe) noexcept {
   }
   shared_word(s.count).store(count, std::memory_order_release);
   s.limbo_count = 0;
-  for (std::uint64_t at = s.limbo; at != 0; at = node_at(at)->limbo) ++s.limbo_count;
+  for (std::uint64_t at = s.limbo; at != 0; at = end_of(*node_at(at)).limbo) ++s.limbo_count;
   s.reclaim_at = first_reclaim;
 }
 

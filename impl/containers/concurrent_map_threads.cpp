@@ -26,21 +26,13 @@ namespace ipcpp::detail {
 namespace {
 
 constexpr std::size_t page_of_threads = 4096;
-constexpr std::size_t table_size = 64;
 
 constinit map_thread nobody{};
 
-struct thread_table {
-  std::array<map_thread*, table_size> at;
-  constexpr thread_table() noexcept : at{} {
-    for (map_thread*& t : at) t = &nobody;
-  }
-};
-constinit thread_local thread_table table;
-
-[[nodiscard]] inline map_thread*& place_of(const map_core* map) noexcept {
-  const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(map));
-  return table.at[static_cast<std::size_t>(address * 0x9e3779b97f4a7c15U >> 58)];
+[[nodiscard]] constexpr map_thread_table empty_table() noexcept {
+  map_thread_table table{};
+  for (map_thread*& t : table.at) t = &nobody;
+  return table;
 }
 
 struct page {
@@ -54,6 +46,8 @@ static_assert(sizeof(page) <= page_of_threads);
 }
 
 }  // namespace
+
+constinit thread_local map_thread_table recent_map_threads = empty_table();
 
 // What a thread has to do with maps, and their friend on its behalf.
 struct map_threads {
@@ -71,7 +65,7 @@ struct map_threads {
       p = next;
     }
     first = nullptr;
-    table = thread_table();
+    recent_map_threads = empty_table();
   }
 
   // Is the map still there, and this its record in it?
@@ -85,12 +79,21 @@ struct map_threads {
       if (!heap_contains(t.heap, t.map) || t.map->id_ != t.id ||
           as_holder(place->who->self()) != t.me)
         return false;
-      t.who = place->who;
-      t.grows_by_mappings = place->catch_up != nullptr ? place : nullptr;
+      know_place(t, *place);
       t.removals = removals;
     }
     return t.map->id_ == t.id &&
            shared_word(t.record->use).load(std::memory_order_relaxed) == t.use;  // ours, if it is
+  }
+
+  static void know_place(map_thread& t, mapped_place& place) noexcept {
+    t.who = place.who;
+    t.grows_by_mappings = place.catch_up != nullptr ? &place : nullptr;
+    t.readings = t.depth() |
+                 (t.grows_by_mappings != nullptr || t.self_fencing != 0 ? map_thread::careful : 0);
+  }
+  [[nodiscard]] static map_thread*& recent(const map_core& map) noexcept {
+    return recent_map_threads.at[map_core::place_in_table(&map)];
   }
 
   static void give_back(map_thread& t) noexcept {
@@ -104,7 +107,7 @@ struct map_threads {
     page** last = &first;
     for (; *last != nullptr; last = &(*last)->next)
       for (map_thread& t : (*last)->threads) {
-        if (t.map != nullptr && t.depth == 0 && !is_current(t)) t = {};
+        if (t.map != nullptr && t.depth() == 0 && !is_current(t)) t = {};
         if (t.map == nullptr) return t;
       }
     *last = new (platform::fork_private_pages(page_of_threads)) page{};
@@ -114,7 +117,7 @@ struct map_threads {
   [[nodiscard]] map_thread& find_or_make(map_core& map) {
     for (page* p = first; p != nullptr; p = p->next)
       for (map_thread& t : p->threads)
-        if (t.map == &map && is_current(t)) return place_of(&map) = &t, t;
+        if (t.map == &map && is_current(t)) return recent(map) = &t, t;
     mapped_place* const place = address_map::of_this_process().find(&map);
     if (place == nullptr || place->who == nullptr)
       throw error(errc::not_a_participant, "concurrent_map", "a map in a segment that is open here",
@@ -123,8 +126,7 @@ struct map_threads {
     made.map = &map;
     made.id = map.id_;
     made.removals = address_map::removals();
-    made.who = place->who;
-    made.grows_by_mappings = place->catch_up != nullptr ? place : nullptr;
+    know_place(made, *place);
     made.me = as_holder(place->who->self());
     made.heap = map.heap();
     // A cache of the heap, so that nothing that has to be done under a lock can fail for want of one.
@@ -136,8 +138,9 @@ struct map_threads {
     if (shared_word(map.fences_needed_).load(std::memory_order_seq_cst) != 0) made.self_fencing = 1;
     map_thread& t = unused();
     map.take_record(made);
+    if (made.self_fencing != 0) made.readings = map_thread::careful;
     t = made;
-    return place_of(&map) = &t, t;
+    return recent(map) = &t, t;
   }
 };
 
@@ -145,12 +148,7 @@ namespace {
 constinit thread_local map_threads this_thread_maps;
 }
 
-map_thread& map_core::this_thread() {
-  map_thread& t = *place_of(this);
-  // Relaxed: if the record is this thread's, nobody else changes `use`.
-  if (t.map == this && t.id == id_ && t.removals == address_map::removals() &&
-      shared_word(t.record->use).load(std::memory_order_relaxed) == t.use) [[likely]]
-    return t;
+map_thread& map_core::find_or_make_thread() {
   return this_thread_maps.find_or_make(*this);
 }
 

@@ -13,7 +13,7 @@
 //
 // Representation: :concurrent_map_core; a node is
 //
-//   | link, key (hash), born, retired, limbo 40 B | K | V, or a word that holds it |
+//   | link, key (hash) 16 B | K | V, or a word that holds it | born, retired, limbo 24 B |
 //
 // Invariant: a node that others can reach changes in its link, and if V fits a word in that; else an
 // update makes a new node. Everything else in it is written before and stays.
@@ -70,14 +70,20 @@ template <class V>
 template <class K, class V>
 struct map_entry : map_node {
   K key_;
-  V value_;
+  std::conditional_t<fits_word<V>, std::uint64_t, V> value_;
+  map_node_end end_;
 };
+// Where end_ is in that: offsetof does not answer for every K and V.
 template <class K, class V>
-  requires fits_word<V>
-struct map_entry<K, V> : map_node {
-  K key_;
-  std::uint64_t value_;
-};
+[[nodiscard]] consteval std::size_t map_entry_end_at() {
+  using value = decltype(map_entry<K, V>::value_);
+  const auto up = [](std::size_t n, std::size_t to) { return (n + to - 1) / to * to; };
+  const std::size_t value_at = up(up(sizeof(map_node), alignof(K)) + sizeof(K), alignof(value));
+  const std::size_t end_at = up(value_at + sizeof(value), alignof(map_node_end));
+  return up(end_at + sizeof(map_node_end), alignof(map_entry<K, V>)) == sizeof(map_entry<K, V>)
+             ? end_at
+             : throw "map_entry is laid out in an unexpected way";
+}
 
 }  // namespace detail
 
@@ -106,7 +112,8 @@ class concurrent_map : private detail::map_core {
 
   // An empty map in the allocator's heap; allocates nothing. Lies in that heap itself. Throws
   // invalid_argument for private memory.
-  explicit concurrent_map(const allocator_type& memory) : map_core(memory.header()) {}
+  explicit concurrent_map(const allocator_type& memory)
+      : map_core(memory.header(), detail::map_entry_end_at<K, V>()) {}
   // Nobody uses it any more. Not atomic with respect to a kill.
   ~concurrent_map() { destroy_all(); }
 
@@ -121,7 +128,7 @@ class concurrent_map : private detail::map_core {
     detail::map_thread& t = core().this_thread();
     for (;;) {
       {
-        detail::map_reading reading(t);
+        const detail::map_reading reading(core(), t);
         if (entry* const found = find_entry(reading, h, wanted)) {
           if constexpr (in_word) {
             change(*found, f);
@@ -148,7 +155,7 @@ class concurrent_map : private detail::map_core {
     const std::uint64_t h = key_of(wanted);
     detail::map_thread& t = core().this_thread();
     {
-      detail::map_reading reading(t);
+      const detail::map_reading reading(core(), t);
       if (find_entry(reading, h, wanted) != nullptr) return false;
     }
     return insert_entry(t, h, wanted, std::forward<U>(value));
@@ -189,7 +196,7 @@ class concurrent_map : private detail::map_core {
   [[nodiscard]] std::optional<V> find(const Q& key) const {
     const auto& wanted = lookup_form(key);
     const std::uint64_t h = key_of(wanted);
-    detail::map_reading reading(core().this_thread());
+    const detail::map_reading reading(core(), core().this_thread());
     entry* const found = find_entry(reading, h, wanted);
     if (found == nullptr) return std::nullopt;
     if constexpr (in_word)
@@ -201,7 +208,7 @@ class concurrent_map : private detail::map_core {
   [[nodiscard]] bool contains(const Q& key) const {
     const auto& wanted = lookup_form(key);
     const std::uint64_t h = key_of(wanted);
-    detail::map_reading reading(core().this_thread());
+    const detail::map_reading reading(core(), core().this_thread());
     return find_entry(reading, h, wanted) != nullptr;
   }
 
@@ -209,15 +216,16 @@ class concurrent_map : private detail::map_core {
   // others. f may use the map. While it runs, what others remove is not freed.
   template <std::invocable<const K&, const V&> F>
   void for_each(F&& f) const {
-    detail::map_reading reading(core().this_thread());
+    detail::map_reading reading(core(), core().this_thread());
     std::vector<const entry*> visited;  // of the key (hash) at which the walk is
     for (std::uint64_t stripe = 0; stripe < detail::map_stripe_count; ++stripe) {
       reading.refresh();
+      detail::map_walk walk = reading.walk();
       visited.clear();
       std::uint64_t reached = 0;
       for (std::uint64_t* link = &core().head_of(stripe);;) {
-        const std::uint64_t found = reading.follow(*link);
-        if ((found & detail::link_removed) != 0) {  // anew, to where it was
+        std::uint64_t found = 0;
+        if (!walk.follow(*link, found)) {  // anew, to where it was
           link = &core().head_of(stripe);
           continue;
         }
@@ -282,7 +290,11 @@ class concurrent_map : private detail::map_core {
   // The top bits choose stripe and bucket: spread, whatever Hash gives. Odd: buckets begin at even keys.
   template <class Q>
   [[nodiscard]] static std::uint64_t key_of(const Q& key) {
-    return static_cast<std::uint64_t>(Hash{}(key)) * 0x9e3779b97f4a7c15U | 1;
+    const auto h = static_cast<std::uint64_t>(Hash{}(key));
+    if constexpr (detail::avalanches<Hash>)
+      return h | 1;
+    else
+      return h * 0x9e3779b97f4a7c15U | 1;
   }
 
   [[nodiscard]] static std::uint64_t word_of(entry& e) noexcept
@@ -314,17 +326,22 @@ class concurrent_map : private detail::map_core {
     }
   }
 
+  // Part of each operation: a call, and the registers it saves and restores, would be a fifth of a find.
   template <class Q>
-  [[nodiscard]] entry* find_entry(detail::map_reading& reading, std::uint64_t h,
-                                  const Q& key) const {
+#if defined(__GNUC__)
+  [[gnu::always_inline]]
+#endif
+  [[nodiscard]] inline entry*
+  find_entry(const detail::map_reading& reading, std::uint64_t h, const Q& key) const {
     detail::map_core& map = core();
+    detail::map_walk walk = reading.walk();
     for (;;) {
-      const std::uint64_t levels = reading.levels();
+      const std::uint64_t levels = walk.levels();
       bool exact = false;
       std::uint64_t* link = &map.entry_for(h, levels, exact);
       for (;;) {
-        const std::uint64_t found = reading.follow(*link);
-        if ((found & detail::link_removed) != 0) [[unlikely]]
+        std::uint64_t found = 0;
+        if (!walk.follow(*link, found)) [[unlikely]]
           break;  // anew
         const std::uint64_t target = found & detail::link_target;
         if (target == 0) return nullptr;
@@ -411,9 +428,9 @@ class concurrent_map : private detail::map_core {
       auto* const e = static_cast<entry*>(block);
       e->detail::map_node::link = 0;
       e->detail::map_node::key = h;
-      e->born = map_->now();
-      e->retired = 0;
-      e->limbo = 0;
+      e->end_.born = map_->now();
+      e->end_.retired = 0;
+      e->end_.limbo = 0;
       try {
         const detail::builder with(allocator_type(thread_->heap));
         with.build(std::addressof(e->key_), key);
@@ -491,7 +508,7 @@ class concurrent_map : private detail::map_core {
     detail::map_thread& t = core().this_thread();
     for (;;) {
       {
-        detail::map_reading reading(t);
+        const detail::map_reading reading(core(), t);
         if (entry* const found = find_entry(reading, h, wanted)) {
           if constexpr (in_word) {
             const std::uint64_t word = as_word(V(value));

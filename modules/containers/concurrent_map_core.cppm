@@ -52,15 +52,20 @@ namespace ipcpp::detail {
 }
 static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
-// What every node begins with.
+// What every node begins with: what a reader looks at, in one cache line with the user's key if that is
+// short.
 export struct map_node {
   std::uint64_t link;
   std::uint64_t key;
+};
+static_assert(sizeof(map_node) == 16 && std::is_trivially_copyable_v<map_node>);
+// What every node ends with: what its removal needs.
+export struct map_node_end {
   std::uint64_t born;     // the clock, before the node was reachable
   std::uint64_t retired;  // the clock, after it was not any more; 0: not yet stamped
   std::uint64_t limbo;    // distance of the next node in limbo; 0: the last
 };
-static_assert(sizeof(map_node) == 40 && std::is_trivially_copyable_v<map_node>);
+static_assert(sizeof(map_node_end) == 24 && std::is_trivially_copyable_v<map_node_end>);
 
 inline constexpr std::uint64_t link_to_bucket = 1;
 export inline constexpr std::uint64_t link_removed = 2;
@@ -95,7 +100,10 @@ struct alignas(platform::line_stride) map_stripe {
   std::uint64_t limbo;        // removed, perhaps still read
   std::uint64_t limbo_count;
   std::uint64_t reclaim_at;  // so many in limbo
-  std::uint64_t zero[7];
+  // Hints: of the buckets that came with this level, so many were made ready in their order.
+  std::uint64_t swept_level;
+  std::uint64_t swept;
+  std::uint64_t zero[5];
 };
 static_assert(sizeof(map_stripe) == 128 && offsetof(map_stripe, limbo) == 48);
 
@@ -112,11 +120,16 @@ struct map_thread {
   mapped_place* grows_by_mappings;  // the map's place if it has to be caught up with, else nullptr
   std::uint64_t me;                 // this process as in a lock
   heap_header* heap;
-  std::uint64_t upper;  // as announced
   std::uint64_t next_tag;
-  std::uint32_t depth;  // of nested reading
+  // 0: a reading may begin the short way. Else how many are going on, and `careful` if all take the
+  // long way, because of self_fencing or grows_by_mappings.
+  std::uint64_t readings;
   std::uint32_t self_fencing;
   std::uint32_t no_heavy_fence;
+
+  static constexpr std::uint64_t careful = std::uint64_t{1} << 32;
+  [[nodiscard]] inline bool is_careful() const noexcept { return readings >= careful; }
+  [[nodiscard]] inline std::uint64_t depth() const noexcept { return readings & (careful - 1); }
 
   // After each load that may lead to memory which somebody else has added.
   inline void catch_up() const noexcept {
@@ -125,10 +138,18 @@ struct map_thread {
   }
 };
 
+// Which of its map_threads a thread used last for maps at addresses like that; never null.
+export struct map_thread_table {
+  static constexpr std::size_t size = 64;
+  map_thread* at[size];
+};
+export extern constinit thread_local map_thread_table recent_map_threads;
+
 class map_core {
  public:
-  // Fills itself in, allocates nothing. Throws invalid_argument for private memory.
-  explicit map_core(heap_header* of);
+  // Fills itself in, allocates nothing. In nodes, map_node_end lies `end_at` bytes behind their
+  // beginning. Throws invalid_argument for private memory.
+  map_core(heap_header* of, std::size_t end_at);
   map_core(const map_core&) = delete;
   map_core& operator=(const map_core&) = delete;
   // Frees directory and records. The nodes are gone, nobody uses the map any more.
@@ -138,10 +159,20 @@ class map_core {
 
   // Of this thread, made at its first use of the map. Throws limit_reached, std::bad_alloc,
   // not_a_participant.
-  [[nodiscard]] map_thread& this_thread();
+  [[nodiscard]] inline map_thread& this_thread() {
+    map_thread& t = *recent_map_threads.at[place_in_table(this)];
+    // Relaxed: if the record is this thread's, nobody else changes `use`.
+    if (t.map == this && t.id == id_ && t.removals == address_map::removals() &&
+        shared_word(t.record->use).load(std::memory_order_relaxed) == t.use) [[likely]]
+      return t;
+    return find_or_make_thread();
+  }
 
   [[nodiscard]] inline map_node* node_at(std::uint64_t link) noexcept {
     return reinterpret_cast<map_node*>(address_at(link));
+  }
+  [[nodiscard]] inline map_node_end& end_of(map_node& node) noexcept {
+    return *reinterpret_cast<map_node_end*>(reinterpret_cast<std::byte*>(&node) + end_at_);
   }
   [[nodiscard]] inline std::uint64_t& bucket_at(std::uint64_t link) noexcept {
     return *reinterpret_cast<std::uint64_t*>(address_at(link));
@@ -158,12 +189,6 @@ class map_core {
   }
   [[nodiscard]] inline std::uint64_t levels() noexcept {
     return shared_word(levels_).load(std::memory_order_acquire);  // pairs with grow
-  }
-  // The same for who goes on to the buckets.
-  [[nodiscard]] inline std::uint64_t levels(const map_thread& t) noexcept {
-    const std::uint64_t n = levels();
-    t.catch_up();
-    return n;
   }
   [[nodiscard]] inline std::uint64_t& head_of(std::uint64_t stripe) noexcept {
     return stripes_[stripe].head;
@@ -221,6 +246,14 @@ class map_core {
  private:
   friend struct map_threads;
   friend class map_reading;
+  friend class map_walk;
+
+  [[nodiscard]] inline static std::size_t place_in_table(const map_core* map) noexcept {
+    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(map));
+    return static_cast<std::size_t>(address * 0x9e3779b97f4a7c15U >> 58);
+  }
+  static_assert(map_thread_table::size == std::size_t{1} << (64 - 58));
+  [[nodiscard]] map_thread& find_or_make_thread();
 
   [[nodiscard]] inline std::byte* address_at(std::uint64_t link) noexcept {
     return reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(this) +
@@ -228,14 +261,18 @@ class map_core {
   }
   [[nodiscard]] inline std::uint64_t& bucket_of(std::uint64_t bucket,
                                                 std::uint64_t levels) noexcept {
-    const auto zeros = static_cast<unsigned>(std::countr_zero(bucket));
+    // The bit above the bucket's stands for all the zeros before those of bucket 0.
+    const auto zeros = static_cast<unsigned>(std::countr_zero(bucket | std::uint64_t{1} << levels));
     if (levels <= base_level + zeros) return stripes_[bucket >> (levels - base_level)].head;
-    // Not null: the level was there before `levels_` said so.
-    return static_cast<std::uint64_t*>(directory_[levels - zeros].get())[bucket >> (zeros + 1)];
+    // There, before `levels_` said so.
+    return *reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(this) +
+                                             buckets_at_[levels - zeros] +
+                                             (bucket >> (zeros + 1)) * 8);
   }
   [[nodiscard]] std::uint64_t& ready_before(std::uint64_t bucket, std::uint64_t levels) noexcept;
   [[nodiscard]] std::uint64_t first_key_of(std::uint64_t bucket_link) noexcept;
   void make_ready(std::uint64_t bucket, std::uint64_t levels) noexcept;
+  void make_some_ready(const map_thread& t, std::uint64_t stripe) noexcept;
   void put_into_limbo(map_stripe& s, std::uint64_t node) noexcept;
   [[nodiscard]] bool in_list(map_stripe& s, std::uint64_t node) noexcept;
   void repair(map_thread& t, std::uint64_t stripe) noexcept;
@@ -245,6 +282,7 @@ class map_core {
   [[nodiscard]] std::uint64_t record_count(const map_thread& t) noexcept;
   void take_record(map_thread& t);
   std::size_t bury_locked(map_thread& t) noexcept;
+  static void order_announcement(const map_thread& t) noexcept;
 
   std::uint64_t id_;
   std::uint64_t clock_ = 1;
@@ -253,88 +291,109 @@ class map_core {
   allocator<std::byte> memory_;
   std::uint64_t record_chunks_ = 0;  // usable ones
   std::uint64_t uses_ = 0;           // of records so far; under the record lock
-  std::uint64_t zero_[9] = {};
+  std::uint64_t end_at_;
+  std::uint64_t zero_[8] = {};
   alignas(platform::line_stride) std::uint64_t record_lock_ = 0;
   std::uint64_t growth_lock_ = 0;
-  offset_ptr<void> records_[12];                 // chunk k has 16 << k
-  offset_ptr<void> directory_[most_levels + 1];  // by level
+  offset_ptr<void> records_[12];                    // chunk k has 16 << k
+  offset_ptr<void> directory_[most_levels + 1];     // by level
+  std::uint64_t buckets_at_[most_levels + 1] = {};  // the same as distances, for readers
   alignas(platform::line_stride) map_stripe stripes_[map_stripe_count];
 };
 
-// While it lives, whatever was reached by follow() stays where it is and whole, however long ago.
+// What a reading knows while it goes from link to link. Small, and meant to be copied: a copy that
+// nobody has the address of stays in registers.
+class map_walk {
+ public:
+  // What the link of a bucket or of a node that was reached holds, once it is certain that the reading
+  // covers it. false: begin anew at a bucket. A node that was removed may lead to one that came and
+  // went before the reading covered it.
+  [[nodiscard]] inline bool follow(std::uint64_t& link, std::uint64_t& found) noexcept {
+    // Acquire: pairs with the stores that made the node reachable. The clock is read afterwards,
+    // so it is at least the node's `born`.
+    found = shared_word(link).load(std::memory_order_acquire);
+    if (shared_word(map_->clock_).load(std::memory_order_relaxed) == expected_) [[likely]]
+      return true;
+    const followed now = follow_carefully(*map_, *thread_, link, covered_);
+    found = now.link;
+    cover(now.covered);
+    return (found & link_removed) == 0;
+  }
+  [[nodiscard]] inline std::uint64_t levels() noexcept {
+    if (expected_ == never) [[unlikely]]
+      return levels_carefully(*map_, *thread_);
+    return map_->levels();
+  }
+
+ private:
+  friend class map_reading;
+
+  static constexpr std::uint64_t never = 0;  // no clock shows that
+
+  struct followed {
+    std::uint64_t link;  // with link_removed if that matters
+    std::uint64_t covered;
+  };
+
+  inline map_walk(map_core& map, map_thread& t) noexcept : map_(&map), thread_(&t) {}
+  inline void cover(std::uint64_t clock) noexcept {
+    covered_ = clock;
+    expected_ = thread_->is_careful() ? never : clock;
+  }
+  [[nodiscard]] static std::uint64_t levels_carefully(map_core& map, map_thread& t) noexcept;
+  [[nodiscard]] static followed follow_carefully(map_core& map, map_thread& t, std::uint64_t& link,
+                                                 std::uint64_t covered) noexcept;
+
+  map_core* map_;
+  map_thread* thread_;
+  std::uint64_t covered_ = 0;   // the clock when what is at hand was last known to be in the list
+  std::uint64_t expected_ = 0;  // the same, or `never`: look closer each time
+};
+
+// While it lives, whatever was reached by following links stays where it is and whole, however long ago.
 class map_reading {
  public:
-  inline explicit map_reading(map_thread& t) noexcept : thread_(&t) {
-    if (t.depth++ == 0) announce();
-    covered_ = t.upper;
+  inline map_reading(map_core& map, map_thread& t) noexcept : walk_(map, t) {
+    const bool plain =
+        (t.readings | shared_word(map.fences_needed_).load(std::memory_order_relaxed)) == 0;
+    if (plain) [[likely]] {
+      t.readings = 1;
+      walk_.covered_ = announce(map, t);
+      // The announcement before the loads that follow: by the reclaimer's heavy fence; the compiler
+      // alone must not reorder.
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      walk_.expected_ = walk_.covered_;
+    } else {
+      walk_.cover(begin_carefully(map, t));
+    }
   }
   map_reading(const map_reading&) = delete;
   map_reading& operator=(const map_reading&) = delete;
   inline ~map_reading() {
+    map_thread& t = *walk_.thread_;
+    t.readings -= 1;
     // Release: pairs with reclaim; what was read was read before.
-    if (--thread_->depth == 0)
-      shared_word(thread_->record->lower).store(0, std::memory_order_release);
+    if (t.depth() == 0) shared_word(t.record->lower).store(0, std::memory_order_release);
   }
 
-  // What the link of a bucket or of a node that was reached holds, once it is certain that this reading
-  // covers it. With link_removed: begin anew at a bucket. A node that was removed may lead to one that
-  // came and went before this reading covered it.
-  [[nodiscard]] inline std::uint64_t follow(std::uint64_t& link) noexcept {
-    map_core& map = *thread_->map;
-    for (bool again = false;;) {
-      // Acquire: pairs with the stores that made the node reachable. The clock is read afterwards,
-      // so it is at least the node's `born`.
-      const std::uint64_t found = shared_word(link).load(std::memory_order_acquire);
-      thread_->catch_up();
-      const std::uint64_t clock = shared_word(map.clock_).load(std::memory_order_relaxed);
-      if (clock == covered_) [[likely]]
-        return again ? found : found & ~link_removed;
-      again = true;
-      covered_ = clock;
-      if (clock != thread_->upper) {
-        thread_->upper = clock;
-        shared_word(thread_->record->upper).store(clock, std::memory_order_release);
-        order();
-      }
-    }
-  }
-  [[nodiscard]] inline std::uint64_t levels() noexcept { return thread_->map->levels(*thread_); }
+  [[nodiscard]] inline map_walk walk() const noexcept { return walk_; }
   // From here on anew: nothing that was reached before may be used. Does nothing within another one.
-  inline void refresh() noexcept {
-    if (thread_->depth != 1) return;
-    announce();
-    covered_ = thread_->upper;
-  }
+  void refresh() noexcept;
 
  private:
-  inline void announce() noexcept {
-    map_core& map = *thread_->map;
-    if (shared_word(map.fences_needed_).load(std::memory_order_relaxed) != thread_->self_fencing)
-        [[unlikely]]
-      fence_from_now_on();
+  // Returns the clock.
+  inline static std::uint64_t announce(map_core& map, map_thread& t) noexcept {
     const std::uint64_t clock = map.now();
-    thread_->upper = clock;
     // In any order: whoever misses one of them fenced before we read. Release: what an earlier
     // reading read (refresh) was read before; pairs with reclaim.
-    shared_word(thread_->record->upper).store(clock, std::memory_order_relaxed);
-    shared_word(thread_->record->lower).store(clock, std::memory_order_release);
-    order();
+    shared_word(t.record->upper).store(clock, std::memory_order_relaxed);
+    shared_word(t.record->lower).store(clock, std::memory_order_release);
+    return clock;
   }
-  // The announcement before the loads that follow: by the reclaimer's heavy fence, then the compiler
-  // alone must not reorder; or by ourselves.
-  inline void order() noexcept {
-    if (thread_->self_fencing != 0)
-      std::atomic_thread_fence(std::memory_order_seq_cst);
-    else
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-  inline void fence_from_now_on() noexcept {
-    thread_->self_fencing = 1;
-    shared_word(thread_->record->self_fencing).store(1, std::memory_order_seq_cst);
-  }
+  [[nodiscard]] static std::uint64_t announce_carefully(map_core& map, map_thread& t) noexcept;
+  [[nodiscard]] static std::uint64_t begin_carefully(map_core& map, map_thread& t) noexcept;
 
-  map_thread* thread_;
-  std::uint64_t covered_;  // the clock when what is at hand was last known to be in the list
+  map_walk walk_;
 };
 
 // The stripe's lock for a scope.

@@ -8,8 +8,9 @@
 //   table -> | null | block | block | block | null |
 //                     ..xx    xxxx    xx..            first = block size + 2
 //
-// Iterators are made of raw addresses (element, its block, the block's place in the table), so
-// walking reads the table once per block.
+// Iterators are made of raw addresses (element, its block's end, the block's place in the table), so
+// walking reads the table once per block. No two positions have the same element address: the one
+// entry without block at which an iterator may stand is end()'s.
 //
 // Invariants: blocks of elements are there; a spare one may be on either side. The table has one
 // entry more than blocks, always null, so that end() has a place.
@@ -63,24 +64,26 @@ class deque_iterator {
 
   deque_iterator() noexcept = default;
   // The element `offset` of the block of this entry.
-  deque_iterator(const entry* at, std::size_t offset) noexcept
-      : entry_(at), block_(at == nullptr ? nullptr : at->get()), element_(block_) {
-    if (block_ != nullptr) element_ += offset;
+  deque_iterator(const entry* at, std::size_t offset) noexcept : entry_(at) {
+    T* const block = at == nullptr ? nullptr : at->get();
+    if (block == nullptr) return;
+    block_end_ = block + size;
+    element_ = block + offset;
   }
   template <bool from>
     requires(constant && !from)
   deque_iterator(const deque_iterator<T, relative, from>& other) noexcept
-      : entry_(other.place()), block_(other.block()), element_(other.element()) {}
+      : entry_(other.place()), block_end_(other.block_end()), element_(other.element()) {}
 
   [[nodiscard]] reference operator*() const noexcept { return *element_; }
   [[nodiscard]] pointer operator->() const noexcept { return element_; }
   [[nodiscard]] reference operator[](difference_type n) const noexcept { return *(*this + n); }
   deque_iterator& operator++() noexcept {
-    if (++element_ == block_ + size) *this = deque_iterator(entry_ + 1, 0);
+    if (++element_ == block_end_) *this = deque_iterator(entry_ + 1, 0);
     return *this;
   }
   deque_iterator& operator--() noexcept {
-    if (element_ == block_) {
+    if (element_ == block()) {
       *this = deque_iterator(entry_ - 1, size - 1);
     } else {
       --element_;
@@ -99,7 +102,7 @@ class deque_iterator {
   }
   deque_iterator& operator+=(difference_type n) noexcept {
     constexpr auto signed_size = static_cast<difference_type>(size);
-    const difference_type offset = (element_ - block_) + n;
+    const difference_type offset = (element_ - block()) + n;
     if (offset >= 0 && offset < signed_size) {
       element_ += n;
     } else {
@@ -122,25 +125,29 @@ class deque_iterator {
   }
   [[nodiscard]] friend difference_type operator-(const deque_iterator& a,
                                                  const deque_iterator& b) noexcept {
-    return (a.entry_ - b.entry_) * static_cast<difference_type>(size) + (a.element_ - a.block_) -
-           (b.element_ - b.block_);
+    return (a.entry_ - b.entry_) * static_cast<difference_type>(size) + (a.element_ - a.block()) -
+           (b.element_ - b.block());
   }
   [[nodiscard]] bool operator==(const deque_iterator& other) const noexcept {
-    return element_ == other.element_ && entry_ == other.entry_;
+    return element_ == other.element_;
   }
   [[nodiscard]] std::strong_ordering operator<=>(const deque_iterator& other) const noexcept {
     return *this - other <=> 0;
   }
 
   [[nodiscard]] const entry* place() const noexcept { return entry_; }
-  [[nodiscard]] T* block() const noexcept { return block_; }
+  [[nodiscard]] T* block_end() const noexcept { return block_end_; }
   [[nodiscard]] T* element() const noexcept { return element_; }
 
  private:
   static constexpr std::size_t size = deque_block_size<T>();
 
+  [[nodiscard]] T* block() const noexcept {
+    return block_end_ == nullptr ? nullptr : block_end_ - size;
+  }
+
   const entry* entry_ = nullptr;
-  T* block_ = nullptr;
+  T* block_end_ = nullptr;  // nullptr: no block here
   T* element_ = nullptr;
 };
 
@@ -318,7 +325,16 @@ class deque {
       free_block(first_ / block_size() - 2);
   }
   void clear() noexcept {
-    while (!empty()) pop_back();
+    while (!empty()) {  // block by block, from the last
+      const std::uint64_t last = first_ + size_ - 1;
+      const std::uint64_t block = last / block_size();
+      const std::uint64_t begin = block * block_size() > first_ ? block * block_size() : first_;
+      T* const elements = block_at(last);
+      for (std::uint64_t place = last + 1; place > begin; --place)
+        traits::destroy(allocator_, elements + (place - 1) % block_size());
+      size_ = begin - first_;
+      if (block + 1 < blocks_) free_block(block + 1);
+    }
   }
   void resize(size_type n) {
     resize_with(n, [&] { emplace_back(); });

@@ -79,53 +79,38 @@ class basic_string {
   // ---- construction ----
   basic_string() noexcept(noexcept(Allocator())) = default;
   explicit basic_string(const Allocator& memory) noexcept : rep_(memory) {}
-  basic_string(const Char* text, const Allocator& memory = Allocator()) : rep_(memory) {
-    assign(text, Traits::length(text));
-  }
+  basic_string(const Char* text, const Allocator& memory = Allocator())
+      : rep_(text, Traits::length(text), memory) {}
   basic_string(const Char* text, size_type n, const Allocator& memory = Allocator())
-      : rep_(memory) {
-    assign(text, n);
-  }
+      : rep_(text, n, memory) {}
   basic_string(std::nullptr_t) = delete;
   basic_string(size_type n, Char c, const Allocator& memory = Allocator()) : rep_(memory) {
     assign(n, c);
   }
   template <class T>
     requires is_viewable<T>
-  basic_string(const T& text, const Allocator& memory = Allocator()) : rep_(memory) {
-    assign(static_cast<view>(text));
-  }
+  basic_string(const T& text, const Allocator& memory = Allocator())
+      : basic_string(static_cast<view>(text), memory, from_view()) {}
   template <class T>
     requires is_viewable<T>
   basic_string(const T& text, size_type from, size_type n, const Allocator& memory = Allocator())
-      : rep_(memory) {
-    assign(static_cast<view>(text).substr(from, n));
-  }
+      : basic_string(static_cast<view>(text).substr(from, n), memory, from_view()) {}
   template <std::input_iterator It>
   basic_string(It first, It last, const Allocator& memory = Allocator()) : rep_(memory) {
     append(first, last);
   }
   basic_string(std::initializer_list<Char> list, const Allocator& memory = Allocator())
-      : rep_(memory) {
-    assign(list.begin(), list.size());
-  }
+      : rep_(list.begin(), list.size(), memory) {}
 
   basic_string(const basic_string& other)
-      : rep_(memory_traits::select_on_container_copy_construction(other.rep_.allocator())) {
-    copy_from(other);
-  }
-  basic_string(const basic_string& other, const Allocator& memory) : rep_(memory) {
-    copy_from(other);
-  }
+      : rep_(other.rep_,
+             memory_traits::select_on_container_copy_construction(other.rep_.allocator())) {}
+  basic_string(const basic_string& other, const Allocator& memory) : rep_(other.rep_, memory) {}
   basic_string(const basic_string& other, size_type from, const Allocator& memory = Allocator())
-      : rep_(memory) {
-    assign(other, from);
-  }
+      : basic_string(other, from, npos, memory) {}
   basic_string(const basic_string& other, size_type from, size_type n,
                const Allocator& memory = Allocator())
-      : rep_(memory) {
-    assign(other, from, n);
-  }
+      : basic_string(other.part(from, n, "ipcpp::basic_string"), memory, from_view()) {}
   basic_string(basic_string&& other) noexcept : rep_(other.rep_.allocator()) {
     rep_.take(other.rep_);
   }
@@ -133,7 +118,7 @@ class basic_string {
     if (memory == other.rep_.allocator()) {
       rep_.take(other.rep_);
     } else {
-      copy_from(other);
+      assign(other.data(), other.size());
     }
   }
   ~basic_string() = default;
@@ -578,6 +563,10 @@ class basic_string {
 
  private:
   using storage = detail::string_storage<Char, Allocator>;
+  struct from_view {};
+
+  basic_string(view text, const Allocator& memory, from_view)
+      : rep_(text.data(), text.size(), memory) {}
 
   [[nodiscard]] view as_view() const noexcept { return view(data(), size()); }
   void check_position(size_type at, const char* function) const {
@@ -600,14 +589,6 @@ class basic_string {
     if (n != 0) std::memmove(static_cast<void*>(to), from, n * sizeof(Char));
   }
 
-  // Precondition: this is empty and short.
-  void copy_from(const basic_string& other) {
-    if (other.size() <= storage::short_capacity && !other.rep_.is_long()) {
-      rep_.copy_short(other.rep_);
-    } else {
-      assign(other.data(), other.size());
-    }
-  }
   void cut(size_type from, size_type n) noexcept {
     const size_type now = size();
     shift(data() + from, data() + from + n, now - from - n);

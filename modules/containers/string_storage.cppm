@@ -46,6 +46,18 @@ class string_storage {
   explicit string_storage(const Allocator& allocator) noexcept : allocator_(allocator) {
     become_empty();
   }
+  // With n characters from elsewhere.
+  string_storage(const Char* text, std::size_t n, const Allocator& allocator)
+      : allocator_(allocator) {
+    begin_with(text, n);
+  }
+  string_storage(const string_storage& other, const Allocator& allocator) : allocator_(allocator) {
+    if (other.is_long()) {
+      begin_with(other.characters(), other.size());
+    } else {
+      copy_short(other);
+    }
+  }
   string_storage(const string_storage&) = delete;
   string_storage& operator=(const string_storage&) = delete;
   ~string_storage() { release(); }
@@ -85,10 +97,7 @@ class string_storage {
     if (n > max_size) throw_length_error("ipcpp::basic_string: longer than max_size()");
     std::size_t wanted = n;
     if (generous && 2 * capacity() > wanted) wanted = 2 * capacity();
-    if (wanted > max_size) wanted = max_size;
-    constexpr std::size_t step = 16 / sizeof(Char);
-    const std::size_t units = (wanted + step) / step * step;  // one more for the terminator
-    return {std::to_address(traits::allocate(allocator_, units)), units - 1};
+    return allocate_for(wanted < max_size ? wanted : max_size);
   }
   // The block becomes the string's, with the size it says; what was before is freed.
   void adopt(const fresh& made, std::size_t size) noexcept {
@@ -147,6 +156,26 @@ class string_storage {
   void copy_short(const string_storage& other) noexcept { long_ = other.long_; }
 
  private:
+  // Precondition: nothing is there yet but the allocator.
+  void begin_with(const Char* text, std::size_t n) {
+    if (n <= short_capacity) {
+      become_empty();
+      if (n != 0) std::memcpy(static_cast<void*>(short_), text, n * sizeof(Char));
+      short_[short_capacity] = static_cast<Char>(short_capacity - n);
+    } else {
+      const fresh made = allocate_for(n);
+      std::memcpy(static_cast<void*>(made.characters), text, n * sizeof(Char));
+      made.characters[n] = Char();
+      become_long(made.characters, n, made.capacity);
+    }
+  }
+  [[nodiscard]] fresh allocate_for(std::size_t n) {
+    if (n > max_size) throw_length_error("ipcpp::basic_string: longer than max_size()");
+    constexpr std::size_t step = 16 / sizeof(Char);
+    const std::size_t units = (n + step) / step * step;  // one more for the terminator
+    return {std::to_address(traits::allocate(allocator_, units)), units - 1};
+  }
+
   struct long_form {
     std::int64_t distance;
     std::uint64_t size;

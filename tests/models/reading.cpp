@@ -1,5 +1,5 @@
 // Model: readers of a concurrent_map, and when the memory of a removed node is used again
-// (modules/containers/concurrent_map_core.cppm, map_reading; impl/containers, reclaim).
+// (modules/containers/concurrent_map_core.cppm, map_reading and map_walk; impl/containers, reclaim).
 //
 // Modelled. A list of up to three nodes of four places. R walks through it, twice; W and X remove,
 // replace and insert under the stripe's lock, and reclaim: fence, stamp, clock, look at the records. A
