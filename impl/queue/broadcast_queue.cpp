@@ -21,7 +21,8 @@ namespace ipcpp::detail {
 
 namespace {
 
-constexpr std::uint32_t empties_between_looks = 64;
+// Some microseconds of polling: a look costs the other side transfers of its lines.
+constexpr std::uint32_t empties_between_looks = 1024;
 
 broadcast_state& broadcast_at(void* object) noexcept {
   return *static_cast<broadcast_state*>(object);

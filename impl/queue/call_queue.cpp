@@ -19,7 +19,8 @@ namespace ipcpp::detail {
 namespace {
 
 constexpr std::size_t head_bytes = 64;  // before a request and before an answer
-constexpr std::uint32_t empties_between_looks = 64;
+// Some microseconds of polling: a look costs the other side transfers of its lines.
+constexpr std::uint32_t empties_between_looks = 1024;
 
 std::uint32_t part(std::size_t bytes) noexcept {
   return static_cast<std::uint32_t>((head_bytes + bytes + 127) / 128 * 128);

@@ -7,6 +7,8 @@ module;
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
+#include <utility>
 
 module ipcpp.queue;
 
@@ -83,7 +85,205 @@ std::uint64_t orphaned_word(const mpmc_words& words, std::uint64_t position, std
   return found == candidates::all_dead || (inherited && found == candidates::none) ? word : 0;
 }
 
+// The slot holds neither what may come next nor a message: of the lap before, or damaged.
+void require_behind(std::uint64_t found, std::uint64_t expected) {
+  const bool behind =
+      (found & taken_bit) != 0 || static_cast<std::int64_t>((found & position_bits) - expected) < 0;
+  if (!behind) [[unlikely]]
+    refuse_damaged(queue_kind::mpmc, "a slot of this lap or the one before",
+                   "a sequence number of neither");
+}
+
+// What an operation that did not win leaves behind. Release: whoever sees it cleared may conclude that
+// we did not win, or have finished. Only we write it.
+void clear_intent(endpoint& end) noexcept {
+  const auto intent = shared(end.slot().intent);
+  if (intent.load(std::memory_order_relaxed) != 0) intent.store(0, std::memory_order_release);
+}
+
+send_result claim(endpoint& end, const mpmc_words& words, std::uint64_t& position) {
+  const auto tail = shared(words.lines->tail);
+  const auto intent = shared(end.slot().intent);
+  std::uint64_t t = tail.load(std::memory_order_relaxed);  // the exchange decides
+  for (;;) {
+    if ((t & closed_bit) != 0) [[unlikely]] {
+      clear_intent(end);
+      return state_of(*words.queue.head) == queue_state::destroyed ? send_result::destroyed
+                                                                   : send_result::closed;
+    }
+    const std::uint64_t found = words.sequence(t).load(std::memory_order_acquire);  // freeing
+    if (found == t) {
+      intent.store(intends_to_send | t, std::memory_order_relaxed);  // published next
+      // Release: for the intent, see :intents.
+      if (!tail.compare_exchange_weak(t, t + 1, std::memory_order_release,
+                                      std::memory_order_relaxed))
+        continue;
+      position = t;
+      return send_result::sent;
+    }
+    const std::uint64_t now = tail.load(std::memory_order_relaxed);  // as above
+    if (now == t) {
+      require_behind(found, t);
+      clear_intent(end);
+      return send_result::full;
+    }
+    t = now;
+  }
+}
+
+// How many looks in vain pass between two that ask for the dead, who may be in the way: some
+// microseconds. It is a look at lines that senders write, so it costs them a transfer each.
+constexpr std::uint32_t looks_between = 1024;
+
+// The position to be delivered again, if it still is.
+bool take_remembered(endpoint& end, const mpmc_words& words, mpmc_memory& memory,
+                     std::uint64_t& position) noexcept {
+  position = std::exchange(memory.orphan, no_position);
+  return position != no_position && take_orphan(words, position, end.index(), end.control());
+}
+
+receive_status closed_or_empty(const mpmc_words& words, std::uint64_t h) noexcept {
+  const queue_state state = state_of(*words.queue.head);
+  // Acquire: pairs with close.
+  if (state == queue_state::open ||
+      shared(words.lines->tail).load(std::memory_order_acquire) != (h | closed_bit))
+    return receive_status::empty;
+  return state == queue_state::destroyed ? receive_status::destroyed : receive_status::closed;
+}
+
+receive_status take(endpoint& end, const mpmc_words& words, mpmc_memory& memory,
+                    std::uint64_t& position, bool& again) {
+  const auto head = shared(words.lines->head);
+  const auto intent = shared(end.slot().intent);
+  std::uint64_t h = head.load(std::memory_order_relaxed);  // the exchange decides
+  for (;;) {
+    const auto sequence = words.sequence(h);
+    const std::uint64_t found = sequence.load(std::memory_order_acquire);  // pairs with sending
+    if ((found & ~tomb_bit) == h + 1) {
+      intent.store(intends_to_receive | h, std::memory_order_relaxed);  // published next
+      // Release: for the intent, see :intents.
+      if (!head.compare_exchange_weak(h, h + 1, std::memory_order_release,
+                                      std::memory_order_relaxed))
+        continue;
+      memory.looks = 0;
+      if ((found & tomb_bit) == 0) {
+        position = h;
+        again = false;
+        return receive_status::message;
+      }
+      sequence.store(h + words.queue.capacity, std::memory_order_release);  // pairs with sending
+      notify_one(words.queue, words.queue.head->senders);
+      h = head.load(std::memory_order_relaxed);  // as above
+      continue;
+    }
+    const std::uint64_t now = head.load(std::memory_order_relaxed);  // as above
+    if (now != h) {
+      h = now;
+      continue;
+    }
+    // Not sent yet, or the slot is still held by the lap before.
+    require_behind(found, h + 1);
+    clear_intent(end);
+    receive_status why = receive_status::empty;
+    if (memory.orphan == no_position && ++memory.looks % looks_between != 0) {
+      why = closed_or_empty(words, h);
+      if (why == receive_status::empty) return why;
+      // Before the end: what dead receivers had in hand.
+    }
+    const bool mended = look_after_the_dead(end, words, memory);
+    if (take_remembered(end, words, memory, position)) {
+      again = true;
+      return receive_status::message;
+    }
+    if (!mended) return why != receive_status::empty ? why : closed_or_empty(words, h);
+    h = head.load(std::memory_order_relaxed);  // as above
+  }
+}
+
 }  // namespace
+
+send_result push_slowly(endpoint& end, const mpmc_words& words, const void* message) {
+  std::uint64_t position = 0;
+  send_result why = claim(end, words, position);
+  if (why == send_result::full && end.has_bell()) {
+    end.arm_bell();
+    why = claim(end, words, position);
+  }
+  if (why != send_result::sent) return why;
+  std::memcpy(words.slot(position) + words.payload_at, message, words.message_bytes);
+  words.sequence(position).store(position + 1, std::memory_order_release);  // pairs with receiving
+  return why;
+}
+
+mpmc_taken take_slowly(endpoint& end, const mpmc_words& words, mpmc_memory& memory, void* to) {
+  std::uint64_t position = 0;
+  mpmc_taken got{receive_status::empty, false};
+  if (end.inherited()) [[unlikely]] {
+    // What the last owner of this endpoint had in hand, unless somebody living is at it. Relaxed: ours
+    // by now.
+    memory.orphan = shared(end.slot().intent).load(std::memory_order_relaxed) & position_bits;
+    end.inheritance_settled();
+    if (take_remembered(end, words, memory, position)) got = {receive_status::message, true};
+  }
+  if (got.status == receive_status::empty)
+    got.status = take(end, words, memory, position, got.again);
+  if (got.status == receive_status::empty && end.has_bell()) {
+    end.arm_bell();
+    got.status = take(end, words, memory, position, got.again);
+  }
+  if (got.status != receive_status::message) return got;
+  std::memcpy(to, words.slot(position) + words.payload_at, words.message_bytes);
+  if (got.again)
+    finish_orphan(words, position, end.index());
+  else
+    words.sequence(position).store(position + words.queue.capacity,
+                                   std::memory_order_release);  // pairs with sending
+  return got;
+}
+
+bool look_after_the_dead(endpoint& end, const mpmc_words& words, mpmc_memory& memory) noexcept {
+  if (memory.orphan != no_position) return true;
+  queue_head& head = *words.queue.head;
+  const std::uint64_t h = shared(words.lines->head).load(std::memory_order_acquire);  // claiming
+  const std::uint64_t tail = shared(words.lines->tail).load(std::memory_order_acquire);
+  bool mended = false;
+  if ((tail & position_bits) > h &&
+      words.sequence(h).load(std::memory_order_acquire) == h)  // claimed, not committed
+    mended = mend_send(words, h);
+  memory.orphan = find_orphan(words, end.index());
+  if ((tail & closed_bit) != 0 && state_of(head) == queue_state::open &&
+      change_state(head, queue_state::open, queue_state::closed)) {
+    // Whoever closed it died before it could say so.
+    notify_all(words.queue, head.receivers);
+    notify_all(words.queue, head.senders);
+  }
+  return mended || memory.orphan != no_position;
+}
+
+bool may_take(const mpmc_words& words, const mpmc_memory& memory) noexcept {
+  if (memory.orphan != no_position) return true;
+  const std::uint64_t h = shared(words.lines->head).load(std::memory_order_acquire);  // claiming
+  if ((words.sequence(h).load(std::memory_order_acquire) & ~tomb_bit) == h + 1) return true;
+  return closed_or_empty(words, h) != receive_status::empty;
+}
+
+void close_mpmc(const mpmc_words& words) noexcept {
+  // Acquire, release: what was claimed before is before the end; pairs with the loads of tail.
+  shared(words.lines->tail).fetch_or(closed_bit, std::memory_order_acq_rel);
+  queue_head& head = *words.queue.head;
+  (void)change_state(head, queue_state::open, queue_state::closed);
+  notify_all(words.queue, head.receivers);
+  notify_all(words.queue, head.senders);
+}
+
+void reopen_mpmc(const mpmc_words& words) noexcept {
+  queue_head& head = *words.queue.head;
+  if (state_of(head) == queue_state::destroyed) return;
+  (void)change_state(head, queue_state::closed, queue_state::open);
+  // Release: pairs with the loads of tail.
+  shared(words.lines->tail).fetch_and(~closed_bit, std::memory_order_release);
+  notify_all(words.queue, head.senders);
+}
 
 bool mend_send(const mpmc_words& words, std::uint64_t position) noexcept {
   const std::uint64_t tail = shared(words.lines->tail).load(std::memory_order_acquire) &

@@ -23,16 +23,82 @@ bool same_lap(record_word word, std::uint64_t lap) noexcept {
 
 }  // namespace
 
+ring_result letter_ring::claim_slowly(std::uint32_t owner, std::size_t bytes, std::uint64_t& freed,
+                                      record& out) noexcept {
+  const auto wanted = static_cast<std::uint32_t>(granules_for(bytes));
+  for (;;) {
+    const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
+    const std::uint64_t position = tail >> 1;
+    const record_word found{load(claim_word(position), std::memory_order_acquire)};
+    if (many_senders_ && load(lines_->tail, std::memory_order_acquire) != tail) continue;
+    if (found.lap() == lap_of(position)) {
+      if (!move_on(lines_->tail, tail, found)) return resynchronise();
+      continue;
+    }
+    const std::uint32_t to_end = size_ - index_of(position);
+    const bool pad = wanted > to_end;
+    const std::uint32_t granules = pad ? to_end : wanted;
+    const std::uint64_t end = position + granules + (pad ? wanted : 0) + 1;
+    if (end - freed > size_) {
+      if (!refresh(freed)) return ring_result::damaged;
+      if (end - freed > size_) {
+        const ring_result why = full_or_damaged(position, freed);
+        if (why == ring_result::done) continue;
+        return why;
+      }
+    }
+    if (!claim(owner, tail, found, granules, out)) continue;
+    if (!pad) return ring_result::done;
+    finish(out, letter_kind::pad, 0);
+  }
+}
+
+ring_result letter_ring::take_slowly(std::uint32_t owner, record& out) noexcept {
+  for (;;) {
+    const std::uint64_t head = load(lines_->head, std::memory_order_acquire);
+    const std::uint64_t position = head >> 1;
+    const bool on = (head & 1) != 0;
+    const record_word seen{load(take_word(position), std::memory_order_acquire)};
+    if (many_receivers_ && load(lines_->head, std::memory_order_acquire) != head) continue;
+    if (same_lap(seen, lap_of(position))) {
+      if (!move_on(lines_->head, head, seen)) return resynchronise();
+      continue;
+    }
+    // Acquire: pairs with finish.
+    const head_word word{load(ring_word(position), std::memory_order_acquire)};
+    if (word.on() != on) return ring_result::empty;
+    if (!plausible(word, position)) {
+      if (many_receivers_ && load(lines_->head, std::memory_order_acquire) != head) continue;
+      return skip_damaged(head, seen);
+    }
+    const bool pad = word.kind() == letter_kind::pad;
+    if (!mark_taken(head, seen, pad ? 0 : owner, pad ? record_state::released : record_state::held,
+                    word.next_on(), word.granules()))
+      continue;
+    if (pad) {
+      advance_freed();
+      continue;
+    }
+    out = taken(position, word, owner, false);
+    return ring_result::done;
+  }
+}
+
 void letter_ring::advance_freed() noexcept {
   for (;;) {
     std::uint64_t freed = load(lines_->freed, std::memory_order_acquire);
-    const std::uint64_t position = freed >> 1;
-    // Acquire: pairs with release and mark_taken.
-    const record_word word{load(take_word(position), std::memory_order_acquire)};
-    if (!same_lap(word, lap_of(position)) || word.state() != record_state::released ||
-        !fits(word.granules(), position))
-      return;
-    const std::uint64_t next = (position + word.granules()) << 1 | std::uint64_t{word.next_on()};
+    std::uint64_t next = freed;
+    for (std::uint32_t walked = 0; walked < size_;) {
+      const std::uint64_t position = next >> 1;
+      // Acquire: pairs with release and mark_taken.
+      const record_word word{load(take_word(position), std::memory_order_acquire)};
+      if (!same_lap(word, lap_of(position)) || word.state() != record_state::released ||
+          !fits(word.granules(), position))
+        break;
+      next = (position + word.granules()) << 1 | std::uint64_t{word.next_on()};
+      walked += word.granules();
+    }
+    if (next == freed) return;
     // Release: pairs with refresh. Failed: somebody else moved it, and stopped where he saw fit.
     std::atomic_ref(lines_->freed).compare_exchange_strong(freed, next, std::memory_order_acq_rel);
   }
@@ -268,7 +334,8 @@ std::uint64_t letter_ring::committed_letters() const noexcept {
   return letters;
 }
 
-bool letter_ring::letters_are_out() const noexcept {
+bool letter_ring::letters_are_out() noexcept {
+  advance_freed();
   const std::uint64_t freed = load(lines_->freed, std::memory_order_acquire);
   return freed != load(lines_->head, std::memory_order_acquire);
 }

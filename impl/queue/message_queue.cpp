@@ -28,7 +28,8 @@ constexpr std::uint32_t own_lines = lines_per_ring * mail_state::most_priorities
 constexpr std::size_t bytes_per_granule = granule_bytes + 2 * sizeof(std::uint64_t);
 constexpr std::uint64_t one_sender = 1;
 constexpr std::uint64_t one_receiver = 2;
-constexpr std::uint32_t empties_between_looks = 64;
+// Some microseconds of polling: a look costs senders a transfer of their lines.
+constexpr std::uint32_t empties_between_looks = 1024;
 constexpr std::uint32_t fulls_between_looks = 64;
 
 queue_plan plan_of_any() {
@@ -98,25 +99,26 @@ mail_state& state_at(void* object) noexcept {
 
 // ---- senders ----
 
-ring_result mail_state::try_claim(std::uint32_t priority, std::size_t bytes, record& out) {
-  ring_result result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+send_result mail_state::claim_after_all(ring_result result, std::uint32_t priority,
+                                        std::size_t bytes, record& out) {
+  const auto once_more = [&] {
+    return rings[priority].try_claim(owner, bytes, freed[priority], out);
+  };
   if (result == ring_result::full && end.has_bell()) {
     end.arm_bell();
-    result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+    result = once_more();
   }
   if (result == ring_result::full && unfinished == 0 && ++fulls >= fulls_between_looks) {
     fulls = 0;
     give_up_unfinished();
-    result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+    result = once_more();
   }
   if (result == ring_result::damaged) refuse_damage();
-  if (result != ring_result::done) return result;
-  ++unfinished;
-  // The claim, then the state: see :closing.
-  fence_after_claim();
-  if (state() == queue_state::open) return result;
-  withdraw(priority, out);
-  return ring_result::empty;
+  return result == ring_result::done ? send_result::sent : send_result::full;
+}
+
+send_result mail_state::closed_result() const noexcept {
+  return state() == queue_state::destroyed ? send_result::destroyed : send_result::closed;
 }
 
 void mail_state::give_up_unfinished() noexcept {
@@ -283,23 +285,15 @@ message_sender::~message_sender() {
   if (state_) state_->leave();
 }
 
-send_result message_sender::closed_result() const noexcept {
-  return state_->state() == queue_state::destroyed ? send_result::destroyed : send_result::closed;
-}
-
-send_result message_sender::not_claimed(ring_result why) const {
-  return why == ring_result::full ? send_result::full : closed_result();
-}
-
 send_result message_sender::claim_until(std::size_t bytes, std::uint32_t priority,
                                         platform::steady_time deadline, record& out) {
   for (;;) {
-    const send_result result = try_claim(bytes, priority, out);
+    const send_result result = state_->try_claim(priority, bytes, out);
     if (result != send_result::full) return result;
     state_->wanted_bytes = bytes;
     state_->wanted_priority = priority;
     if (!wait_for(state_->source(), deadline)) {
-      const send_result last = try_claim(bytes, priority, out);
+      const send_result last = state_->try_claim(priority, bytes, out);
       return last == send_result::full ? send_result::timed_out : last;
     }
   }
@@ -315,7 +309,7 @@ void message_sender::send(std::span<const std::byte> message, std::uint32_t prio
 
 send_status message_sender::try_send(std::span<const std::byte> message, std::uint32_t priority) {
   record record;
-  const send_result result = try_claim(message.size(), priority, record);
+  const send_result result = state_->try_claim(priority, message.size(), record);
   if (result != send_result::sent) return result;
   if (!message.empty()) std::memcpy(record.data, message.data(), message.size());
   state_->commit(priority, record, message.size());
@@ -337,7 +331,7 @@ std::size_t message_sender::try_send_batch(std::span<const std::span<const std::
   std::size_t sent = 0;
   for (const std::span<const std::byte> message : messages) {
     record record;
-    if (try_claim(message.size(), priority, record) != send_result::sent) break;
+    if (state_->try_claim(priority, message.size(), record) != send_result::sent) break;
     if (!message.empty()) std::memcpy(record.data, message.data(), message.size());
     state_->finish(priority, record, message.size());
     ++sent;

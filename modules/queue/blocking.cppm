@@ -126,15 +126,19 @@ class receiving {
   received<T> receive() { return receive_until(forever); }
   received<T> receive_until(std::chrono::steady_clock::time_point deadline) {
     for (;;) {
-      received<T> got = self().try_receive();
-      if (got.status() != receive_status::empty) return got;
+      {  // of its own, so that it is returned where it is made
+        received<T> got = self().try_receive();
+        if (got.status() != receive_status::empty) return got;
+      }
       if (!wait_for(self().wait_source(), deadline)) return received<T>(receive_status::timed_out);
     }
   }
   template <class Rep, class Period>
   received<T> receive_for(std::chrono::duration<Rep, Period> duration) {
-    received<T> got = self().try_receive();
-    if (got.status() != receive_status::empty) return got;
+    {
+      received<T> got = self().try_receive();
+      if (got.status() != receive_status::empty) return got;
+    }
     return receive_until(deadline_after(duration));
   }
 

@@ -39,6 +39,14 @@
 // message in hand, a receiver may take the endpoint over with the intent and deliver the message
 // itself; the generation in a taken word keeps those off who had judged the dead one.
 //
+// Closing. The tail's bit decides. So that receivers who find nothing need not look at the senders'
+// line, the queue's state follows it:
+//   close    1 the bit     2 state = closed   3 wakes all
+//   reopen   1 state = open   2 no bit        3 wakes senders
+// Both may be at it at once, and die anywhere: a state that says closed only makes receivers look at the
+// tail; one that says open although the bit is set is left by the dead alone (whoever set the bit last sets
+// the state after it), and mended by a receiver's look after the dead.
+//
 // Race story. 3 (release, and the release sequence that later exchanges of the index continue) pairs
 // with the acquire loads of tail and head by whoever repairs: who sees tail > p sees the intents of
 // everybody who ever tried for p. sequence: 5 (release) pairs with 1 (acquire), for the payload. Who
@@ -54,7 +62,9 @@ export module ipcpp.queue:intents;
 
 import ipcpp.platform;
 import ipcpp.sync;
+import :received;
 import :endpoint;
+import :waitable;
 
 namespace ipcpp::detail {
 
@@ -88,6 +98,8 @@ export struct mpmc_words {
   queue_view queue;
   mpmc_lines* lines = nullptr;
   std::uint32_t stride = 0;
+  std::uint32_t payload_at = 0;  // in a slot
+  std::uint32_t message_bytes = 0;
 
   [[nodiscard]] inline std::byte* slot(std::uint64_t position) const noexcept {
     return queue.ring + (position & (queue.capacity - 1)) * stride;
@@ -97,6 +109,36 @@ export struct mpmc_words {
     return shared(*static_cast<std::uint64_t*>(static_cast<void*>(slot(position))));
   }
 };
+
+// ---- what the inline half of mpmc_queue leaves to do ----
+
+// What a receiver remembers.
+export struct mpmc_memory {
+  std::uint64_t orphan = ~std::uint64_t{0};  // no_position
+  std::uint32_t looks = 0;                   // in vain, since the last message
+};
+
+export struct mpmc_taken {
+  receive_status status;
+  bool again;
+};
+
+// Sends, or says why not; then our intent is cleared. Arms the bell of a full one. Throws damaged.
+export [[nodiscard]] send_result push_slowly(endpoint& end, const mpmc_words& words,
+                                             const void* message);
+// Copies a message to `to`, or says why not. Looks after the dead now and then. Throws damaged.
+export [[nodiscard]] mpmc_taken take_slowly(endpoint& end, const mpmc_words& words,
+                                            mpmc_memory& memory, void* to);
+// Is a dead one in the way? Mends what can be mended, and remembers a message to be delivered again.
+export bool look_after_the_dead(endpoint& end, const mpmc_words& words,
+                                mpmc_memory& memory) noexcept;
+// Would take_slowly do anything else than say that there is nothing?
+export [[nodiscard]] bool may_take(const mpmc_words& words, const mpmc_memory& memory) noexcept;
+
+export void close_mpmc(const mpmc_words& words) noexcept;
+export void reopen_mpmc(const mpmc_words& words) noexcept;
+
+// ---- repairs ----
 
 // Position `p` was claimed by a sender that did not finish: makes it a tomb if the sender is dead.
 // true if the position is no longer in the way. About 1 us for each living endpoint that wants it.

@@ -36,8 +36,8 @@
 //   before takes[head]                     nothing
 //   taken, head not moved                  the next receiver moves it
 //   taken, not released                    handed out again, flagged as redelivered, when it is dead
-//   released, freed not moved              whoever releases next, or a sender that finds the ring
-//                                          full, moves it
+//   released, freed not moved              whoever releases a record that crosses an eighth of the
+//                                          ring, or a sender that finds the ring full, moves it
 // Owners are endpoint slots, numbered from 1; a slot is used again only after retire() has dealt with
 // all its last owner had. Whoever acts for a dead one reads the record that names a slot, then finds
 // the slot's control word still the dead one's: the record was the dead one's, since a successor takes
@@ -198,60 +198,22 @@ class letter_ring {
   // ---- senders ----
 
   // `bytes` is at most most_bytes(). `freed` is the caller's own memory of how far the ring was free.
+  // Here only the usual case: there is room before the ring's end, and nobody is faster.
   inline ring_result try_claim(std::uint32_t owner, std::size_t bytes, std::uint64_t& freed,
                                record& out) noexcept {
-    const auto wanted = static_cast<std::uint32_t>(granules_for(bytes));
-    for (;;) {
-      const std::uint64_t tail = load(lines_->tail, std::memory_order_acquire);
-      const std::uint64_t position = tail >> 1;
-      const bool on = (tail & 1) != 0;
-      const record_word found{load(claim_word(position), std::memory_order_acquire)};
-      // Loaded again: a claim of a later lap means that we have slept.
-      if (many_senders_ && load(lines_->tail, std::memory_order_acquire) != tail) continue;
-      if (found.lap() == lap_of(position)) {
-        if (!move_on(lines_->tail, tail, found)) return resynchronise();
-        continue;
-      }
-      const std::uint32_t to_end = size_ - index_of(position);
-      const bool pad = wanted > to_end;
-      const std::uint32_t granules = pad ? to_end : wanted;
-      // One granule stays free: the next record's head must not be anybody's yet.
-      const std::uint64_t end = position + granules + (pad ? wanted : 0) + 1;
-      if (end - freed > size_) {
-        if (!refresh(freed)) return ring_result::damaged;
-        if (end - freed > size_) {
-          const ring_result why = full_or_damaged(position, freed);
-          if (why == ring_result::done) continue;
-          return why;
-        }
-      }
-      const bool next_on =
-          (load(ring_word(position + granules), std::memory_order_relaxed) & 1) == 0;
-      const record_word mine = record_word::of(lap_of(position), owner,
-                                               static_cast<record_state>(on), next_on, granules);
-      const std::uint64_t next = (position + granules) << 1 | std::uint64_t{next_on};
-      if (many_senders_) {
-        // Release: pairs with the acquire above and in repair: what the claimer knew of tail.
-        std::uint64_t expected = found.bits;
-        if (!std::atomic_ref(claim_word(position))
-                 .compare_exchange_strong(expected, mine.bits, std::memory_order_acq_rel))
-          continue;
-        std::uint64_t here = tail;
-        std::atomic_ref(lines_->tail)
-            .compare_exchange_strong(here, next, std::memory_order_release,
-                                     std::memory_order_relaxed);  // failed: somebody else did it
-      } else {
-        store(claim_word(position), mine.bits, std::memory_order_release);
-        store(lines_->tail, next, std::memory_order_release);
-      }
-      out = record{
-          position, ring_ + std::size_t{index_of(position)} * granule_bytes + letter_head_bytes,
-          granules, 0,
-          owner,    on,
-          next_on,  false};
-      if (!pad) return ring_result::done;
-      finish(out, letter_kind::pad, 0);
-    }
+    letter_ring my(*this);  // in registers: the words that are stored to are not its members
+    const std::uint64_t tail = load(my.lines_->tail, std::memory_order_acquire);
+    const std::uint64_t position = tail >> 1;
+    const record_word found{load(my.claim_word(position), std::memory_order_acquire)};
+    const auto granules = static_cast<std::uint32_t>(granules_for(bytes));
+    // Loaded again: a claim of a later lap means that we have slept. One granule stays free: the next
+    // record's head must not be anybody's yet.
+    if ((my.many_senders_ && load(my.lines_->tail, std::memory_order_acquire) != tail) ||
+        found.lap() == my.lap_of(position) || granules > my.size_ - my.index_of(position) ||
+        position + granules + 1 - freed > my.size_ || !my.claim(owner, tail, found, granules, out))
+        [[unlikely]]
+      return claim_slowly(owner, bytes, freed, out);
+    return ring_result::done;
   }
 
   // Precondition: bytes <= of.room().
@@ -262,36 +224,25 @@ class letter_ring {
 
   // ---- receivers ----
 
+  // Here only the usual cases: the next letter is there, or nothing is; and nobody is faster.
   inline ring_result try_take(std::uint32_t owner, record& out) noexcept {
-    for (;;) {
-      const std::uint64_t head = load(lines_->head, std::memory_order_acquire);
-      const std::uint64_t position = head >> 1;
-      const bool on = (head & 1) != 0;
-      const record_word seen{load(take_word(position), std::memory_order_acquire)};
-      if (many_receivers_ && load(lines_->head, std::memory_order_acquire) != head) continue;
-      if (seen.lap() == lap_of(position)) {
-        if (!move_on(lines_->head, head, seen)) return resynchronise();
-        continue;
-      }
+    letter_ring my(*this);  // as above
+    const std::uint64_t head = load(my.lines_->head, std::memory_order_acquire);
+    const std::uint64_t position = head >> 1;
+    const record_word seen{load(my.take_word(position), std::memory_order_acquire)};
+    if ((!my.many_receivers_ || load(my.lines_->head, std::memory_order_acquire) == head) &&
+        seen.lap() != my.lap_of(position)) [[likely]] {
       // Acquire: pairs with finish.
-      const head_word word{load(ring_word(position), std::memory_order_acquire)};
-      if (word.on() != on) return ring_result::empty;
-      if (!plausible(word, position)) {
-        if (many_receivers_ && load(lines_->head, std::memory_order_acquire) != head) continue;
-        return skip_damaged(head, seen);
+      const head_word word{load(my.ring_word(position), std::memory_order_acquire)};
+      if (word.on() != ((head & 1) != 0)) return ring_result::empty;
+      if (word.kind() == letter_kind::letter && my.plausible(word, position) &&
+          my.mark_taken(head, seen, owner, record_state::held, word.next_on(), word.granules()))
+          [[likely]] {
+        out = my.taken(position, word, owner, false);
+        return ring_result::done;
       }
-      const bool pad = word.kind() == letter_kind::pad;
-      if (!mark_taken(head, seen, pad ? 0 : owner,
-                      pad ? record_state::released : record_state::held, word.next_on(),
-                      word.granules()))
-        continue;
-      if (pad) {
-        advance_freed();
-        continue;
-      }
-      out = taken(position, word, owner, false);
-      return ring_result::done;
     }
+    return take_slowly(owner, out);
   }
 
   // Any thread of the owner's process.
@@ -301,7 +252,8 @@ class letter_ring {
     // Nobody else changes a word that a living one holds. Release: pairs with advance_freed, our
     // reading of the payload is over.
     store(take_word(of.position), gone.bits, std::memory_order_release);
-    advance_freed();
+    // Now and then: a sender that needs the room, or asks for it, does it himself.
+    if ((of.position ^ (of.position + of.granules)) >= size_ / 8) advance_freed();
   }
 
   // Would a claim of so many bytes succeed now?
@@ -339,7 +291,7 @@ class letter_ring {
   // ---- looking inside: approximate while others are at work ----
   std::uint64_t claimed_granules() const noexcept;   // from freed to tail
   std::uint64_t committed_letters() const noexcept;  // between head and tail; walks
-  bool letters_are_out() const noexcept;             // some are taken and not released
+  bool letters_are_out() noexcept;                   // some are taken and not released
   bool drained() const noexcept;                     // nothing is claimed beyond the head
 
  private:
@@ -376,6 +328,38 @@ class letter_ring {
            word.bytes() <= word.granules() * granule_bytes - letter_head_bytes;
   }
 
+  // The record at `tail`, which nobody has claimed yet and there is room for. false: somebody else was
+  // faster.
+  inline bool claim(std::uint32_t owner, std::uint64_t tail, record_word found,
+                    std::uint32_t granules, record& out) noexcept {
+    const std::uint64_t position = tail >> 1;
+    const bool on = (tail & 1) != 0;
+    const bool next_on = (load(ring_word(position + granules), std::memory_order_relaxed) & 1) == 0;
+    const record_word mine =
+        record_word::of(lap_of(position), owner, static_cast<record_state>(on), next_on, granules);
+    const std::uint64_t next = (position + granules) << 1 | std::uint64_t{next_on};
+    if (many_senders_) {
+      // Release: pairs with the acquire of who looks at claims: what the claimer knew of tail.
+      if (!std::atomic_ref(claim_word(position))
+               .compare_exchange_strong(found.bits, mine.bits, std::memory_order_acq_rel))
+        return false;
+      std::atomic_ref(lines_->tail)
+          .compare_exchange_strong(tail, next, std::memory_order_release,
+                                   std::memory_order_relaxed);  // failed: somebody else did it
+    } else {
+      store(claim_word(position), mine.bits, std::memory_order_release);
+      store(lines_->tail, next, std::memory_order_release);
+    }
+    out = record{
+        position, ring_ + std::size_t{index_of(position)} * granule_bytes + letter_head_bytes,
+        granules, 0,
+        owner,    on,
+        next_on,  false};
+    return true;
+  }
+  ring_result claim_slowly(std::uint32_t owner, std::size_t bytes, std::uint64_t& freed,
+                           record& out) noexcept;
+  ring_result take_slowly(std::uint32_t owner, record& out) noexcept;
   // tail or head, from a record that is claimed or taken to the next. false: damaged.
   inline bool move_on(std::uint64_t& hint, std::uint64_t from, record_word over) const noexcept {
     if (!fits(over.granules(), from >> 1)) return false;

@@ -94,7 +94,29 @@ export struct mail_state {
   inline queue_state state() const noexcept { return state_of(end.head()); }
 
   // Senders.
-  ring_result try_claim(std::uint32_t priority, std::size_t bytes, record& out);
+  inline send_result try_claim(std::uint32_t priority, std::size_t bytes, record& out) {
+    end.require_usable(queue_kind::message);
+    check(priority, bytes);
+    if (state() != queue_state::open) [[unlikely]]
+      return closed_result();
+    const ring_result result = rings[priority].try_claim(owner, bytes, freed[priority], out);
+    if (result != ring_result::done) [[unlikely]] {
+      const send_result why = claim_after_all(result, priority, bytes, out);
+      if (why != send_result::sent) return why;
+    }
+    ++unfinished;
+    // The claim, then the state: see :queue_object.
+    fence_after_claim();
+    if (state() != queue_state::open) [[unlikely]] {
+      withdraw(priority, out);
+      return closed_result();
+    }
+    return send_result::sent;
+  }
+  // With a bell, or after many tries in vain, once more. Throws damaged.
+  send_result claim_after_all(ring_result result, std::uint32_t priority, std::size_t bytes,
+                              record& out);
+  [[nodiscard]] send_result closed_result() const noexcept;
   inline void commit(std::uint32_t priority, const record& of, std::size_t bytes) noexcept {
     finish(priority, of, bytes);
     notify_one(end.view(), end.head().receivers);
@@ -280,6 +302,7 @@ export class [[nodiscard]] received_letter {
   [[nodiscard]] inline incoming_letter* operator->() noexcept { return &letter_; }
 
  private:
+  friend class message_receiver;
   incoming_letter letter_;
   receive_status status_;
 };
@@ -302,10 +325,15 @@ export class message_sender {
   }
   // These give an empty letter whose status() says why.
   [[nodiscard]] inline outgoing_letter try_claim(std::size_t bytes, std::uint32_t priority = 0) {
-    detail::record record;
-    const send_result result = try_claim(bytes, priority, record);
-    if (result != send_result::sent) return outgoing_letter(result);
-    return outgoing_letter(*state_, record, bytes, priority);
+    outgoing_letter letter(send_result::full);  // filled in where it is returned
+    const send_result result = state_->try_claim(priority, bytes, letter.record_);
+    letter.status_ = result;
+    if (result != send_result::sent) [[unlikely]]
+      return letter;
+    letter.by_ = state_.get();
+    letter.size_ = bytes;
+    letter.priority_ = priority;
+    return letter;
   }
   [[nodiscard]] inline outgoing_letter claim_until(std::size_t bytes,
                                                    platform::steady_time deadline,
@@ -362,20 +390,8 @@ export class message_sender {
   friend class message_queue;
   inline explicit message_sender(std::unique_ptr<detail::mail_state> state) noexcept
       : state_(std::move(state)) {}
-  inline send_result try_claim(std::size_t bytes, std::uint32_t priority, detail::record& out) {
-    state_->end.require_usable(detail::queue_kind::message);
-    state_->check(priority, bytes);
-    if (state_->state() != detail::queue_state::open) [[unlikely]]
-      return closed_result();
-    const detail::ring_result result = state_->try_claim(priority, bytes, out);
-    if (result == detail::ring_result::done) [[likely]]
-      return send_result::sent;
-    return not_claimed(result);
-  }
   send_result claim_until(std::size_t bytes, std::uint32_t priority, platform::steady_time deadline,
                           detail::record& out);
-  [[nodiscard]] send_result closed_result() const noexcept;
-  [[nodiscard]] send_result not_claimed(detail::ring_result why) const;
 
   std::unique_ptr<detail::mail_state> state_;
 };
@@ -390,11 +406,11 @@ export class message_receiver {
   // All throw not_a_participant in a forked child, damaged.
   [[nodiscard]] inline received_letter receive() { return receive_until(detail::forever); }
   [[nodiscard]] inline received_letter try_receive() {
-    std::uint32_t priority = 0;
-    detail::record record;
-    const receive_status status = state_->try_receive(priority, record);
-    if (status != receive_status::message) return received_letter(status);
-    return incoming_letter(*state_, record, priority);
+    received_letter got(receive_status::empty);  // filled in where it is returned
+    got.status_ = state_->try_receive(got.letter_.priority_, got.letter_.record_);
+    if (got.status_ == receive_status::message) [[likely]]
+      got.letter_.by_ = state_.get();
+    return got;
   }
   [[nodiscard]] received_letter receive_until(platform::steady_time deadline);
   template <class Rep, class Period>

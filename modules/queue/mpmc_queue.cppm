@@ -16,12 +16,14 @@
 // claiming a place and finishing delays those behind it, and is never robbed.
 //
 // close() is sharp: it is a bit of the tail, so a message is either refused or received before the end.
+//
+// What a look or a send costs: the usual case is inline, the rest in impl/queue/intents.cpp. A receiver
+// that finds nothing touches no line that senders write but the slot it waits for.
 module;
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -48,7 +50,8 @@ namespace detail {
 
 template <message T>
 [[nodiscard]] inline mpmc_words words_of(const queue_view& queue) noexcept {
-  return {queue, static_cast<mpmc_lines*>(static_cast<void*>(queue.own)), ring_slot<T>::stride};
+  return {queue, static_cast<mpmc_lines*>(static_cast<void*>(queue.own)), ring_slot<T>::stride,
+          ring_slot<T>::payload_at, sizeof(T)};
 }
 
 }  // namespace detail
@@ -63,11 +66,7 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
   // Lock-free. Throws not_a_participant, damaged.
   send_status try_send(const T& message) {
     end_.require_usable(kind);
-    send_result result = push(message);
-    if (result == send_result::full && end_.has_bell()) {
-      end_.arm_bell();
-      result = push(message);
-    }
+    const send_result result = push(message);
     if (result == send_result::sent) [[likely]]
       detail::notify_one(end_.view(), end_.head().receivers);
     return result;
@@ -78,10 +77,6 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
     std::size_t sent = 0;
     why = send_result::sent;
     while (sent < messages.size() && (why = push(messages[sent])) == send_result::sent) ++sent;
-    if (why == send_result::full && end_.has_bell()) {
-      end_.arm_bell();
-      while (sent < messages.size() && (why = push(messages[sent])) == send_result::sent) ++sent;
-    }
     if (sent != 0)
       detail::notify(end_.view(), end_.head().receivers, static_cast<std::uint32_t>(sent));
     return sent;
@@ -103,52 +98,27 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
   explicit mpmc_sender(detail::endpoint end)
       : end_(std::move(end)),
         words_(detail::words_of<T>(end_.view())),
-        ring_(end_.view().ring, end_.view().capacity) {}
+        ring_(end_.view().ring, end_.view().capacity),
+        intent_(&end_.slot().intent) {}
 
+  // Here only the usual case: there is room, the queue is open, and nobody is faster.
   [[nodiscard]] send_result push(const T& message) {
     const auto tail = detail::shared(words_.lines->tail);
-    const auto intent = detail::shared(end_.slot().intent);
-    bool tried = false;
-    std::uint64_t t = tail.load(std::memory_order_relaxed);  // the exchange decides
-    for (;;) {
-      if ((t & detail::closed_bit) != 0) [[unlikely]]
-        return gave_up(tried, refused());
-      const auto sequence = ring_.sequence(t);
-      const std::uint64_t found = sequence.load(std::memory_order_acquire);  // pairs with freeing
-      if (found == t) [[likely]] {
-        intent.store(detail::intends_to_send | t, std::memory_order_relaxed);  // published next
-        tried = true;
-        // Release: for the intent, see :intents.
-        if (tail.compare_exchange_weak(t, t + 1, std::memory_order_release,
-                                       std::memory_order_relaxed)) [[likely]] {
-          ring_.write(t, message);
-          sequence.store(t + 1, std::memory_order_release);  // pairs with pop
-          return send_result::sent;
-        }
-        continue;
+    const std::uint64_t t = tail.load(std::memory_order_relaxed);  // the exchange decides
+    const auto slot = ring_.slot(t);
+    // Acquire: pairs with freeing. The tail of a closed queue is no slot's sequence.
+    if (slot.sequence().load(std::memory_order_acquire) == t) [[likely]] {
+      // Relaxed: published by the exchange, whose release is for the intent; see :intents.
+      detail::shared(*intent_).store(detail::intends_to_send | t, std::memory_order_relaxed);
+      std::uint64_t expected = t;
+      if (tail.compare_exchange_weak(expected, t + 1, std::memory_order_release,
+                                     std::memory_order_relaxed)) [[likely]] {
+        slot.write(message);
+        slot.sequence().store(t + 1, std::memory_order_release);  // pairs with receiving
+        return send_result::sent;
       }
-      const std::uint64_t now = tail.load(std::memory_order_relaxed);  // as above
-      if (now != t) {
-        t = now;
-        continue;
-      }
-      // The slot still holds, or gives up, the message of the lap before.
-      const bool behind = (found & detail::taken_bit) != 0 ||
-                          static_cast<std::int64_t>((found & detail::position_bits) - t) < 0;
-      if (!behind) [[unlikely]]
-        detail::refuse_damaged(kind, "a slot of this lap or the one before",
-                               "a sequence number of neither");
-      return gave_up(tried, send_result::full);
     }
-  }
-  [[nodiscard]] send_result gave_up(bool tried, send_result why) noexcept {
-    // Release: whoever sees it cleared may conclude that we did not win.
-    if (tried) detail::shared(end_.slot().intent).store(0, std::memory_order_release);
-    return why;
-  }
-  [[nodiscard]] send_result refused() noexcept {
-    return detail::state_of(end_.head()) == detail::queue_state::destroyed ? send_result::destroyed
-                                                                           : send_result::closed;
+    return detail::push_slowly(end_, words_, &message);
   }
   [[nodiscard]] bool may_send() const noexcept {
     const std::uint64_t t =
@@ -166,6 +136,7 @@ class mpmc_sender : public detail::sending<mpmc_sender<T>, T> {
   detail::endpoint end_;
   detail::mpmc_words words_;
   detail::ring<T> ring_;
+  std::uint64_t* intent_ = nullptr;  // our slot's
 };
 
 export template <message T>
@@ -177,30 +148,30 @@ class mpmc_receiver : public detail::receiving<mpmc_receiver<T>, T> {
 
   // Lock-free. Throws not_a_participant, damaged.
   received<T> try_receive() {
+    received<T> got(receive_status::empty);
     end_.require_usable(kind);
-    received<T> got = end_.inherited() ? inheritance() : pop();
-    if (got.status() == receive_status::empty && end_.has_bell()) {
-      end_.arm_bell();
-      got = pop();
+    if (take_at_once(detail::inside<T>::bytes(got))) [[likely]] {
+      detail::inside<T>::set(got, receive_status::message, false);
+    } else {
+      const detail::mpmc_taken taken =
+          detail::take_slowly(end_, words_, memory_, detail::inside<T>::bytes(got));
+      detail::inside<T>::set(got, taken.status, taken.again);
+      if (taken.status != receive_status::message) return got;
     }
-    if (got) [[likely]]
-      detail::notify_one(end_.view(), end_.head().senders);
+    detail::notify_one(end_.view(), end_.head().senders);
     return got;
   }
   received_batch try_receive_batch(std::span<T> out) {
     end_.require_usable(kind);
     received_batch got;
     while (got.count < out.size()) {
-      received<T> one = end_.inherited() ? inheritance() : pop();
-      if (one.status() == receive_status::empty && got.count == 0 && end_.has_bell()) {
-        end_.arm_bell();
-        one = pop();
-      }
-      got.status = got.count == 0 ? one.status() : receive_status::message;
-      if (!one) break;
+      detail::mpmc_taken taken{receive_status::message, false};
+      if (!take_at_once(&out[got.count]))
+        taken = detail::take_slowly(end_, words_, memory_, &out[got.count]);
+      got.status = got.count == 0 ? taken.status : receive_status::message;
+      if (taken.status != receive_status::message) break;
       // The flagged ones have to come first.
-      std::memcpy(&out[got.count], &*one, sizeof(T));
-      if (one.redelivered()) {
+      if (taken.again) {
         if (got.redelivered != got.count) std::swap(out[got.redelivered], out[got.count]);
         ++got.redelivered;
       }
@@ -227,125 +198,41 @@ class mpmc_receiver : public detail::receiving<mpmc_receiver<T>, T> {
   explicit mpmc_receiver(detail::endpoint end)
       : end_(std::move(end)),
         words_(detail::words_of<T>(end_.view())),
-        ring_(end_.view().ring, end_.view().capacity) {}
+        ring_(end_.view().ring, end_.view().capacity),
+        intent_(&end_.slot().intent) {}
 
-  [[nodiscard]] received<T> pop() {
+  // Copies a message to `to`. The usual case: there is one, and nobody is faster.
+  [[nodiscard]] bool take_at_once(void* to) noexcept {
+    if (end_.inherited()) [[unlikely]]
+      return false;
     const auto head = detail::shared(words_.lines->head);
-    const auto intent = detail::shared(end_.slot().intent);
-    bool tried = false;
-    std::uint64_t h = head.load(std::memory_order_relaxed);  // the exchange decides
-    for (;;) {
-      const auto sequence = ring_.sequence(h);
-      const std::uint64_t found = sequence.load(std::memory_order_acquire);  // pairs with push
-      if ((found & ~detail::tomb_bit) == h + 1) [[likely]] {
-        intent.store(detail::intends_to_receive | h, std::memory_order_relaxed);  // published next
-        tried = true;
-        // Release: for the intent, see :intents.
-        if (!head.compare_exchange_weak(h, h + 1, std::memory_order_release,
-                                        std::memory_order_relaxed))
-          continue;
-        if ((found & detail::tomb_bit) == 0) [[likely]] {
-          received<T> got(ring_.payload(h), false);
-          sequence.store(h + end_.view().capacity, std::memory_order_release);  // pairs with push
-          looks_ = 0;
-          return got;
-        }
-        sequence.store(h + end_.view().capacity, std::memory_order_release);  // pairs with push
-        detail::notify_one(end_.view(), end_.head().senders);
-        h = head.load(std::memory_order_relaxed);  // as above
-        continue;
-      }
-      const std::uint64_t now = head.load(std::memory_order_relaxed);  // as above
-      if (now != h) {
-        h = now;
-        continue;
-      }
-      // Not sent yet, or the slot is still held by the lap before.
-      const bool behind = (found & detail::taken_bit) != 0 ||
-                          static_cast<std::int64_t>((found & detail::position_bits) - (h + 1)) < 0;
-      if (!behind) [[unlikely]]
-        detail::refuse_damaged(kind, "a slot of this lap or the one before",
-                               "a sequence number of neither");
-      // Release: whoever sees it cleared may conclude that we did not win.
-      if (tried) intent.store(0, std::memory_order_release);
-      if (!look_after_the_dead(h)) return nothing(h);
-      if (orphan_ != detail::no_position) {
-        received<T> again = take_orphan();
-        if (again) return again;
-      }
-      h = head.load(std::memory_order_relaxed);  // as above
-    }
+    const std::uint64_t h = head.load(std::memory_order_relaxed);  // the exchange decides
+    const std::uint64_t lap = words_.queue.capacity;
+    const auto slot = ring_.slot(h);
+    // Acquire: pairs with sending.
+    if (slot.sequence().load(std::memory_order_acquire) != h + 1) return false;
+    // Relaxed: published by the exchange, whose release is for the intent; see :intents.
+    detail::shared(*intent_).store(detail::intends_to_receive | h, std::memory_order_relaxed);
+    std::uint64_t expected = h;
+    if (!head.compare_exchange_weak(expected, h + 1, std::memory_order_release,
+                                    std::memory_order_relaxed)) [[unlikely]]
+      return false;
+    slot.read(to);
+    slot.sequence().store(h + lap, std::memory_order_release);  // pairs with sending
+    memory_.looks = 0;
+    return true;
   }
 
-  // Every so many looks in vain: is somebody dead in the way? true: look again.
-  [[nodiscard]] bool look_after_the_dead(std::uint64_t h) noexcept {
-    if (orphan_ != detail::no_position) return true;
-    if (++looks_ % looks_between != 0) return false;
-    return tend_at(h);
-  }
-  [[nodiscard]] bool tend_at(std::uint64_t h) noexcept {
-    const std::uint64_t tail =
-        detail::shared(words_.lines->tail).load(std::memory_order_acquire);  // pairs with claiming
-    bool mended = false;
-    if ((tail & detail::position_bits) > h &&
-        ring_.sequence(h).load(std::memory_order_acquire) == h)  // claimed, not committed
-      mended = detail::mend_send(words_, h);
-    orphan_ = detail::find_orphan(words_, end_.index());
-    return mended || orphan_ != detail::no_position;
-  }
-  void tend() noexcept {
-    (void)tend_at(
-        detail::shared(words_.lines->head).load(std::memory_order_acquire));  // pairs with claiming
-  }
-  [[nodiscard]] received<T> take_orphan() noexcept {
-    const std::uint64_t position = std::exchange(orphan_, detail::no_position);
-    if (!detail::take_orphan(words_, position, end_.index(), end_.control()))
-      return received<T>(receive_status::empty);
-    received<T> again(ring_.payload(position), true);
-    detail::finish_orphan(words_, position, end_.index());
-    return again;
-  }
-  // What the last owner of this endpoint had in hand, unless somebody living is at it.
-  [[nodiscard]] received<T> inheritance() {
-    const std::uint64_t intent =
-        detail::shared(end_.slot().intent).load(std::memory_order_relaxed);  // ours by now
-    end_.inheritance_settled();
-    orphan_ = intent & detail::position_bits;
-    received<T> again = take_orphan();
-    return again ? again : pop();
-  }
-
-  [[nodiscard]] received<T> nothing(std::uint64_t h) noexcept {
-    const std::uint64_t t =
-        detail::shared(words_.lines->tail).load(std::memory_order_acquire);  // close
-    if (t != (h | detail::closed_bit)) [[likely]]
-      return received<T>(receive_status::empty);
-    // Before the end: what dead receivers had in hand.
-    if (tend_at(h) && orphan_ != detail::no_position) {
-      received<T> again = take_orphan();
-      if (again) return again;
-    }
-    return received<T>(detail::state_of(end_.head()) == detail::queue_state::destroyed
-                           ? receive_status::destroyed
-                           : receive_status::closed);
-  }
+  void tend() noexcept { detail::look_after_the_dead(end_, words_, memory_); }
   [[nodiscard]] bool may_receive() const noexcept {
-    if (orphan_ != detail::no_position || end_.inherited()) return true;
-    const std::uint64_t h =
-        detail::shared(words_.lines->head).load(std::memory_order_acquire);  // claiming
-    if ((ring_.sequence(h).load(std::memory_order_acquire) & ~detail::tomb_bit) == h + 1)
-      return true;
-    return detail::shared(words_.lines->tail).load(std::memory_order_acquire) ==
-           (h | detail::closed_bit);  // close
+    return end_.inherited() || detail::may_take(words_, memory_);
   }
-
-  static constexpr std::uint32_t looks_between = 64;
 
   detail::endpoint end_;
   detail::mpmc_words words_;
   detail::ring<T> ring_;
-  std::uint64_t orphan_ = detail::no_position;
-  std::uint32_t looks_ = 0;
+  std::uint64_t* intent_ = nullptr;  // our slot's
+  detail::mpmc_memory memory_;
 };
 
 export template <message T>
@@ -366,7 +253,13 @@ class mpmc_queue : public detail::queue_object {
     for (std::uint64_t i = 0; i < v.capacity; ++i)
       slots.sequence(i).store(i, std::memory_order_relaxed);  // nobody else sees it yet
   }
-  ~mpmc_queue() { set_closed(); }
+  ~mpmc_queue() {
+    try {
+      (void)detail::shared(lines(view()).tail)
+          .fetch_or(detail::closed_bit, std::memory_order_acq_rel);  // as close
+    } catch (const error&) {  // damaged: queue_object leaves it alone as well
+    }
+  }
 
   // Throws limit_reached when all endpoints are in use by the living.
   [[nodiscard]] mpmc_sender<T> sender() {
@@ -387,19 +280,8 @@ class mpmc_queue : public detail::queue_object {
   }
 
   // No more messages from now on; those sent before can still be received. By anybody.
-  void close() {
-    set_closed();
-    const detail::queue_view v = view();
-    detail::notify_all(v, v.head->receivers);
-    detail::notify_all(v, v.head->senders);
-  }
-  void reopen() {
-    const detail::queue_view v = view();
-    if (detail::state_of(*v.head) == detail::queue_state::destroyed) return;
-    // Release: pairs with the loads of tail.
-    detail::shared(lines(v).tail).fetch_and(~detail::closed_bit, std::memory_order_release);
-    detail::notify_all(v, v.head->senders);
-  }
+  void close() { detail::close_mpmc(detail::words_of<T>(view())); }
+  void reopen() { detail::reopen_mpmc(detail::words_of<T>(view())); }
   [[nodiscard]] bool closed() const {
     return (detail::shared(lines(view()).tail).load(std::memory_order_acquire) &
             detail::closed_bit) != 0;  // close
@@ -435,10 +317,6 @@ class mpmc_queue : public detail::queue_object {
   }
   [[nodiscard]] static detail::mpmc_lines& lines(const detail::queue_view& v) noexcept {
     return *static_cast<detail::mpmc_lines*>(static_cast<void*>(v.own));
-  }
-  void set_closed() {
-    // Acquire, release: what was claimed before is before the end; pairs with the loads of tail.
-    detail::shared(lines(view()).tail).fetch_or(detail::closed_bit, std::memory_order_acq_rel);
   }
   [[nodiscard]] static detail::endpoint::verdict resolve(const detail::queue_view& queue,
                                                          std::uint32_t slot, std::uint64_t control,

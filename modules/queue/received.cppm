@@ -43,6 +43,11 @@ export class [[nodiscard]] send_status {
   send_result what_;
 };
 
+namespace detail {
+export template <message T>
+struct inside;
+}
+
 export template <message T>
 class [[nodiscard]] received {
  public:
@@ -76,6 +81,7 @@ class [[nodiscard]] received {
   [[nodiscard]] T value_or(T other) const noexcept { return has_value() ? *object() : other; }
 
  private:
+  friend detail::inside<T>;
   [[nodiscard]] const T* object() const noexcept {
     return std::launder(static_cast<const T*>(static_cast<const void*>(bytes_)));
   }
@@ -88,4 +94,17 @@ class [[nodiscard]] received {
   bool redelivered_ = false;
 };
 
+namespace detail {
+
+// For queues: fills in a message where it is returned, without another copy.
+export template <message T>
+struct inside {
+  [[nodiscard]] static std::byte* bytes(received<T>& of) noexcept { return of.bytes_; }
+  static void set(received<T>& of, receive_status status, bool again) noexcept {
+    of.status_ = status;
+    of.redelivered_ = again;
+  }
+};
+
+}  // namespace detail
 }  // namespace ipcpp

@@ -48,6 +48,24 @@ class ring {
   void write(std::uint64_t position, const T& message) const noexcept {
     std::memcpy(at(position) + slot_type::payload_at, &message, sizeof(T));
   }
+  // One slot, found once.
+  class slot_view {
+   public:
+    explicit slot_view(std::byte* at) noexcept : at_(at) {}
+    [[nodiscard]] std::atomic_ref<std::uint64_t> sequence() const noexcept {
+      return std::atomic_ref<std::uint64_t>(*static_cast<std::uint64_t*>(static_cast<void*>(at_)));
+    }
+    void write(const T& message) const noexcept {
+      std::memcpy(at_ + slot_type::payload_at, &message, sizeof(T));
+    }
+    void read(void* to) const noexcept { std::memcpy(to, at_ + slot_type::payload_at, sizeof(T)); }
+
+   private:
+    std::byte* at_;
+  };
+  [[nodiscard]] slot_view slot(std::uint64_t position) const noexcept {
+    return slot_view(at(position));
+  }
   [[nodiscard]] const std::byte* payload(std::uint64_t position) const noexcept {
     return at(position) + slot_type::payload_at;
   }

@@ -58,10 +58,14 @@ export [[nodiscard]] inline bool somebody_waits(const queue_view& queue,
                                                 waiting_point& at) noexcept {
   queue_head& head = *queue.head;
   const auto bells = shared(&at == &head.receivers ? head.receiver_bells : head.sender_bells);
+  if (notifies_without_fence.load(std::memory_order_relaxed)) [[likely]] {  // never false again
+    // As anybody_waits: the waiter's heavy fence orders the hardware, this the compiler.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return (shared(at.marks).load(std::memory_order_relaxed) |
+            bells.load(std::memory_order_relaxed)) != 0;
+  }
   const bool sleepers = anybody_waits(at);
-  if (notifies_without_fence.load(std::memory_order_relaxed)) [[likely]]  // never false again
-    return sleepers || bells.load(std::memory_order_relaxed) != 0;        // as anybody_waits
-  return sleepers || bells.fetch_or(0, std::memory_order_seq_cst) != 0;   // with arm_bell
+  return sleepers || bells.fetch_or(0, std::memory_order_seq_cst) != 0;  // with arm_bell
 }
 
 export inline void notify(const queue_view& queue, waiting_point& at, std::uint32_t most) noexcept {

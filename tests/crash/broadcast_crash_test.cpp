@@ -64,7 +64,7 @@ struct stage {
   }
   std::vector<std::uint64_t> drain() {
     std::vector<std::uint64_t> all;
-    for (int looks = 0; looks < 200;) {
+    for (int looks = 0; looks < 3300;) {
       if (auto n = subscriber.try_receive()) {
         EXPECT_TRUE(whole(*n)) << "torn";
         all.push_back(n->number);

@@ -128,7 +128,7 @@ struct call_stage {
   }
   static answer square(std::uint64_t n) { return {{n * n, n * n, n * n}}; }
   static void serve(ipcpp::call_server<question, answer>& by) {
-    for (int looks = 0; looks < 200; ++looks)
+    for (int looks = 0; looks < 1100; ++looks)
       if (auto request = by.try_receive()) request.reply(square(request.request().number));
   }
   void use_again() {
@@ -136,7 +136,7 @@ struct call_stage {
     // What the dead began does not keep a closed one from its end.
     calls->close();
     ipcpp::receive_status end = ipcpp::receive_status::empty;
-    for (int looks = 0; looks < 200 && end == ipcpp::receive_status::empty; ++looks)
+    for (int looks = 0; looks < 1100 && end == ipcpp::receive_status::empty; ++looks)
       end = server.try_receive().status();
     EXPECT_EQ(end, ipcpp::receive_status::closed);
     calls->reopen();

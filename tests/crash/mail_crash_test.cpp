@@ -103,7 +103,7 @@ struct stage {
   std::vector<got> drain() {
     std::vector<got> all;
     auto r = mail->receiver();
-    for (int looks = 0; looks < 200;) {
+    for (int looks = 0; looks < 3300;) {
       auto letter = r.try_receive();
       if (!letter) {
         ++looks;
@@ -365,8 +365,11 @@ TEST_F(CrashMail, KilledAtEveryInstructionOfMendingWhatOthersLeft) {
       },
       [&] {
         auto in = now->mail->receiver();
-        for (int looks = 0; looks < 70; ++looks)
+        const auto source = in.wait_source();
+        for (int looks = 0; looks < 2; ++looks) {
+          source.tend(source.object);  // as after a slice: looks after the dead
           if (in.try_receive()) break;
+        }
       },
       [&](bool) {
         // The victim may have had both.

@@ -115,7 +115,7 @@ class queue_stage {
   void check() {
     {
       auto out = (**queue_).receiver();
-      take(out, 300);
+      take(out, 1100);
       const auto again = out.wait_source();
       if (again.tend != nullptr) again.tend(again.object);
       take(out, 2);

@@ -137,7 +137,7 @@ void kill_one(crash::queue_stage<Queue>& on, const act<Queue>& what, bool others
         const auto source = out.wait_source();
         source.tend(source.object);
         const std::size_t before = on.met().size();
-        on.take(out, 70);
+        on.take(out, 1100);
         for (std::size_t i = before; i < on.met().size(); ++i)
           EXPECT_FALSE(on.met()[i].again) << "robbed";
       };

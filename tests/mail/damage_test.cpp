@@ -276,7 +276,7 @@ TEST(Damage, OfACallQueueCostsCallsAndNoMore) {
       survive([&] { (void)calls.statistics(); });
       survive([&] {
         calls.close();
-        for (int looks = 0; looks < 70; ++looks) (void)server.try_receive();
+        for (int looks = 0; looks < 1100; ++looks) (void)server.try_receive();
       });
     }
   }
