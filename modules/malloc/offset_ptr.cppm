@@ -95,7 +95,7 @@ class offset_ptr {
   template <class U>
     requires(!std::convertible_to<U*, T*> && requires(U* p) { static_cast<T*>(p); })
 #if defined(__clang__)
-  // The maps of libc++ (19, 22) cast their end down to a node, which it is not, and never use it as one.
+  // The maps of libc++ (19) cast their end down to a node, which it is not: see cmake/sanitizer_ignore.txt.
   __attribute__((no_sanitize("object-size")))
 #endif
   explicit offset_ptr(const offset_ptr<U>& other) noexcept {
