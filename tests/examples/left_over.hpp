@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
+#include <sstream>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -41,8 +41,11 @@ inline std::vector<pid_t> processes_with(const std::string& word) {
     const std::string name = entry.path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-    const std::string line{std::istreambuf_iterator<char>(file), {}};  // empty of a zombie
-    if (line.find(word) != std::string::npos && name != std::to_string(::getpid()))
+    // Empty of a zombie. Reading fails where the process goes meanwhile: libstdc++'s buffer throws then,
+    // which this operator keeps to itself.
+    std::ostringstream line;
+    line << file.rdbuf();
+    if (line.str().find(word) != std::string::npos && name != std::to_string(::getpid()))
       found.push_back(static_cast<pid_t>(std::stol(name)));
   }
   return found;
