@@ -317,6 +317,9 @@ bool heap_frames::settle(unsigned who) {
     if (block.tracked_by == who + 1 || (under_way && mine.what != doing::allocating)) {
       if (!in_use) block.at = 0;
       if (mine.what == doing::publishing && under_way) block.tracked_by = 0;
+      // Who died resizing may have got there without noting it.
+      if (mine.what == doing::replacing && under_way)
+        block.bytes = std::min(block.bytes, mine.bytes);
     }
     if (under_way) block.mark = 0;
   }
