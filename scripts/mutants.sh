@@ -59,7 +59,7 @@ try() {
   fi
   total=$((total + 1))
   target=$copy/source/$file
-  if ! from=$from to=$to perl -0777 -i -pe '
+  if ! [ -f "$target" ] || ! from=$from to=$to perl -0777 -i -pe '
       BEGIN { ($f, $t) = map { s/\\n/\n/gr } @ENV{qw(from to)} }
       $n = () = /\Q$f\E/g; die "stands $n times\n" if $n != 1; s/\Q$f\E/$t/' "$target" 2>>"$log"; then
     verdict='DOES NOT FIT its file any more'
