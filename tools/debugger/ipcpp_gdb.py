@@ -254,25 +254,21 @@ class ForwardList(Nodes):
     def to_string(self):
         return "ipcpp::forward_list"
 
+    link_bytes = 8  # before the value in a node
+
     def elements(self):
         head = member(self.value, "head_")
         relative = is_relative(head["next"])
         node = link_target(address_of(head), relative)
         while node:
-            yield node + rounded(8, self.alignment)
+            yield node + rounded(self.link_bytes, self.alignment)
             node = link_target(node, relative)
 
 
 class Unordered(Nodes):
     kind = "unordered_set"
-
-    def elements(self):
-        head = member(self.value, "head_")
-        relative = is_relative(head["next"])
-        node = link_target(address_of(head), relative)
-        while node:
-            yield node + rounded(16, self.alignment)
-            node = link_target(node, relative)
+    link_bytes = 16  # the link and the hash
+    elements = ForwardList.elements
 
 
 class UnorderedMap(Unordered):
