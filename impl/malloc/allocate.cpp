@@ -348,13 +348,21 @@ run find_run(cache& c, std::uint64_t pages, std::size_t alignment, run_use use) 
   return found;
 }
 
-block_place place_of(const heap_state& s, const void* block) {
+namespace {
+
+// `fault`: what is wrong instead, and what was expected; nullptr if a block begins there.
+struct sought_place {
+  block_place place;
+  const char* expected = nullptr;
+  const char* fault = nullptr;
+};
+
+sought_place seek_place(const heap_state& s, const void* block) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(block);
   const auto first = reinterpret_cast<std::uintptr_t>(s.pages);
   const std::uint64_t end = end_page(s);
   std::uint64_t page = (address - first) >> page_shift;
-  if (address < first || page >= end)
-    report(s, errc::not_a_block, block, "a block of this heap", "an address outside it");
+  if (address < first || page >= end) return {{}, "a block of this heap", "an address outside it"};
   std::uint64_t word = page_word(s, page).load(std::memory_order_acquire);
   if (kind_of(word) == page_kind::slab_part && slab_delta(word) <= page) {
     page -= slab_delta(word);
@@ -363,18 +371,31 @@ block_place place_of(const heap_state& s, const void* block) {
   const std::uint64_t at = address - first - (page << page_shift);
   if (kind_of(word) == page_kind::large) {
     if (at != 0 || run_pages(word) == 0 || run_pages(word) > end - page)
-      report(s, errc::not_a_block, block, "a block's first byte", "an address within one");
-    return {page, word, 0, run_pages(word) << page_shift};
+      return {{}, "a block's first byte", "an address within one"};
+    return {{page, word, 0, run_pages(word) << page_shift}};
   }
   if (kind_of(word) != page_kind::slab || class_field(word) >= class_count ||
       slab_pages(word) > end - page)
-    report(s, errc::not_a_block, block, "a block in use", "memory that is not in use");
+    return {{}, "a block in use", "memory that is not in use"};
   const class_facts& facts = facts_of_class[class_field(word)];
   const std::uint64_t index = at * facts.reciprocal >> 40;
   if (index * facts.bytes != at || index >= slab_blocks(word))
-    report(s, errc::not_a_block, block, "a block's first byte", "an address within one");
-  return {page, word, static_cast<std::uint32_t>(index),
-          facts.bytes - ((flags_of(word) & tracked_flag) != 0 ? tag_bytes : 0)};
+    return {{}, "a block's first byte", "an address within one"};
+  return {{page, word, static_cast<std::uint32_t>(index),
+           facts.bytes - ((flags_of(word) & tracked_flag) != 0 ? tag_bytes : 0)}};
+}
+
+}  // namespace
+
+block_place place_of(const heap_state& s, const void* block) {
+  const sought_place found = seek_place(s, block);
+  if (found.fault != nullptr) report(s, errc::not_a_block, block, found.expected, found.fault);
+  return found.place;
+}
+
+std::size_t heap_block_bytes(const heap_header* of, const void* block) noexcept {
+  const heap_state* const s = state_of_header(of);
+  return s == nullptr ? 0 : static_cast<std::size_t>(seek_place(*s, block).place.bytes);
 }
 
 void* allocate_from(cache& c, std::size_t bytes, std::size_t alignment, bool tracked) {

@@ -175,6 +175,10 @@ queue_view look_at(queue_head* at, heap_header* heap, const queue_plan& expected
   if (at == nullptr || head_at % platform::line_stride != 0 || head_at < first ||
       head_at - first > range.size() - sizeof(queue_head))
     refuse_damaged(expected.kind, "its block in the heap", "an address elsewhere");
+  mapped_place* const place = address_map::of_this_process().find(at);
+  if (place == nullptr || place->who == nullptr)
+    throw error(errc::invalid_argument, describe(expected.kind), "an open segment or heap",
+                "one that this process has closed", "keep the segment while its queues are used");
   queue_head found;  // read once, then checked, then used
   std::memcpy(static_cast<void*>(&found), at, platform::line_stride);
   if (found.magic != queue_magic) refuse_damaged(expected.kind, "a queue's head", "something else");
@@ -191,7 +195,8 @@ queue_view look_at(queue_head* at, heap_header* heap, const queue_plan& expected
                 "messages of " + std::to_string(expected.message_bytes) + " bytes",
                 std::to_string(found.message_bytes) + " bytes",
                 "build all programs with the same message type");
-  const std::uint64_t most = range.size() - (head_at - first);
+  // A scribbler may have written any of it, so what the heap says of the block counts.
+  const std::uint64_t most = heap_block_bytes(heap, at);
   const bool bounded =
       found.endpoints >= 1 && found.endpoints <= max_endpoints &&
       found.own_lines ==
@@ -202,12 +207,9 @@ queue_view look_at(queue_head* at, heap_header* heap, const queue_plan& expected
       (ring_unit != 0 &&
        (found.capacity > most / ring_unit || before + found.capacity * ring_unit > found.bytes)))
     refuse_damaged(expected.kind, "a block that holds what its head says",
-                   std::to_string(found.bytes) + " bytes for " + std::to_string(found.endpoints) +
+                   std::to_string(found.bytes) + " bytes in one of " + std::to_string(most) +
+                       ", for " + std::to_string(found.endpoints) +
                        " endpoints and a capacity of " + std::to_string(found.capacity));
-  mapped_place* const place = address_map::of_this_process().find(at);
-  if (place == nullptr || place->who == nullptr)
-    throw error(errc::invalid_argument, describe(expected.kind), "an open segment or heap",
-                "one that this process has closed", "keep the segment while its queues are used");
   queue_view view;
   view.head = at;
   view.slots =

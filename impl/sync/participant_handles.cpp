@@ -12,6 +12,7 @@ module;
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <thread>
 
 module ipcpp.sync;
 
@@ -59,7 +60,8 @@ void participants::state::free_handles(participant_id of) noexcept {
 
 handle_id participants::acquire_handle(handle_kind kind) {
   const participant_id me = self();
-  for (int attempt = 0; attempt < 2; ++attempt) {
+  int vain = 0;  // as in join
+  for (int look = 0; look < 100; ++look) {
     for (std::uint32_t i = 0; i < self_->limits.handles; ++i) {
       handle_slot& handle = self_->handles[i];
       std::uint64_t seen =
@@ -73,7 +75,9 @@ handle_id participants::acquire_handle(handle_kind kind) {
         continue;
       return {i, generation};
     }
-    if (bury_dead() == 0) break;
+    if (bury_dead() != 0) continue;
+    if (!self_->being_buried() && ++vain == 2) break;
+    std::this_thread::sleep_for(another_look);
   }
   refuse_limit(*self_->place, "handle", self_->limits.handles);
 }

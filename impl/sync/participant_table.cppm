@@ -4,6 +4,7 @@
 module;
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -99,6 +100,9 @@ inline std::atomic_ref<std::uint64_t> shared(std::uint64_t& word) noexcept {
 }
 
 // Throws limit_reached: all `limit` slots of that kind are in use by the living.
+// Between two looks at a full table in which others are burying.
+constexpr std::chrono::milliseconds another_look{1};
+
 [[noreturn]] void refuse_limit(const platform::mapping& place, std::string_view what,
                                std::uint32_t limit);
 
@@ -151,6 +155,8 @@ struct participants::state {
   void free_handles(participant_id of) noexcept;
   [[nodiscard]] bool bury_slot(std::uint32_t slot, std::uint32_t generation) noexcept;
   [[nodiscard]] std::size_t bury_all() noexcept;
+  // Whether somebody, perhaps another undertaker, is at a burial or died at one.
+  [[nodiscard]] bool being_buried() const noexcept;
 };
 
 }  // namespace ipcpp

@@ -162,7 +162,10 @@ bool participants::state::join_slot(std::uint32_t slot, std::uint64_t control) {
 }
 
 bool participants::state::join() {
-  // A free slot whose life is held belongs to somebody who is just leaving: worth a few more looks.
+  // A free slot whose life is held belongs to somebody who is just leaving, and what another
+  // undertaker is at will be free soon: worth a few more looks. Where there is neither, two more all
+  // the same: an undertaker that has just begun, or has just ended, looks like one of the living.
+  int vain = 0;
   for (int look = 0; look < 100; ++look) {
     bool leaving = false;
     for (std::uint32_t slot = 0; slot < limits.processes; ++slot) {
@@ -172,8 +175,13 @@ bool participants::state::join() {
       if (join_slot(slot, control)) return true;
       leaving = true;
     }
-    if (bury_all() == 0 && !leaving) return false;
-    if (leaving) std::this_thread::yield();
+    if (bury_all() != 0) continue;
+    if (leaving) {
+      std::this_thread::yield();
+    } else {
+      if (!being_buried() && ++vain == 3) return false;
+      std::this_thread::sleep_for(another_look);
+    }
   }
   return false;
 }
@@ -274,6 +282,15 @@ std::size_t participants::state::bury_all() noexcept {
     if (bury_slot(slot, generation_of(control))) ++buried;
   }
   return buried;
+}
+
+bool participants::state::being_buried() const noexcept {
+  for (std::uint32_t slot = 0; slot < limits.processes; ++slot)
+    // Acquire: pairs with bury_slot.
+    if (state_of(shared(processes[slot].control).load(std::memory_order_acquire)) ==
+        slot_state::burying)
+      return true;
+  return false;
 }
 
 bool participants::bury(participant_id who) noexcept {

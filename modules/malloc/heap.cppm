@@ -194,6 +194,10 @@ export const allocation_recorder* set_recorder(heap_header* of,
 // The size of a block that is aligned so wherever allocate_to finds one; 0: no size is.
 export [[nodiscard]] std::size_t size_that_aligns(std::size_t bytes,
                                                   std::size_t alignment) noexcept;
+// The bytes of the block of this heap that begins there; 0: none does, or the heap is not open here. Believes
+// nothing but the heap's own table of pages.
+export [[nodiscard]] std::size_t heap_block_bytes(const heap_header* of,
+                                                  const void* block) noexcept;
 // [begin, end) of the heap's whole reservation in this process.
 export [[nodiscard]] std::span<std::byte> heap_range(const heap_header* of) noexcept;
 

@@ -83,11 +83,11 @@ class sending {
   [[nodiscard]] std::size_t send_batch_until(std::span<const T> messages,
                                              std::chrono::steady_clock::time_point deadline) {
     std::size_t sent = 0;
-    for (;;) {
+    for (bool waited = false;; waited = true) {
       send_result why{};
       sent += self().send_some(messages.subspan(sent), why);
       if (sent == messages.size() || why != send_result::full) return sent;
-      if (!wait_for(self().wait_source(), deadline)) return sent;
+      if ((waited && passed(deadline)) || !wait_for(self().wait_source(), deadline)) return sent;
     }
   }
   template <class Rep, class Period>
@@ -105,10 +105,11 @@ class sending {
  private:
   [[nodiscard]] Endpoint& self() noexcept { return static_cast<Endpoint&>(*this); }
   [[nodiscard]] send_status send_until_ready(const T& message, platform::steady_time deadline) {
-    for (;;) {
+    for (bool waited = false;; waited = true) {
       const send_status status = self().try_send(message);
       if (status || status.result() != send_result::full) return status;
-      if (!wait_for(self().wait_source(), deadline)) return send_result::timed_out;
+      if ((waited && passed(deadline)) || !wait_for(self().wait_source(), deadline))
+        return send_result::timed_out;
     }
   }
   [[noreturn]] void refuse(send_result why) {
@@ -125,12 +126,13 @@ class receiving {
   // Blocks while the queue is empty and open; then the status is closed or destroyed.
   received<T> receive() { return receive_until(forever); }
   received<T> receive_until(std::chrono::steady_clock::time_point deadline) {
-    for (;;) {
+    for (bool waited = false;; waited = true) {
       {  // of its own, so that it is returned where it is made
         received<T> got = self().try_receive();
         if (got.status() != receive_status::empty) return got;
       }
-      if (!wait_for(self().wait_source(), deadline)) return received<T>(receive_status::timed_out);
+      if ((waited && passed(deadline)) || !wait_for(self().wait_source(), deadline))
+        return received<T>(receive_status::timed_out);
     }
   }
   template <class Rep, class Period>
@@ -152,10 +154,10 @@ class receiving {
   received_batch receive_batch(std::span<T> out) { return receive_batch_until(out, forever); }
   received_batch receive_batch_until(std::span<T> out,
                                      std::chrono::steady_clock::time_point deadline) {
-    for (;;) {
+    for (bool waited = false;; waited = true) {
       received_batch got = self().try_receive_batch(out);
       if (got.status != receive_status::empty || out.empty()) return got;
-      if (!wait_for(self().wait_source(), deadline)) {
+      if ((waited && passed(deadline)) || !wait_for(self().wait_source(), deadline)) {
         got.status = receive_status::timed_out;
         return got;
       }

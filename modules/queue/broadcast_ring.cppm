@@ -142,6 +142,7 @@ class broadcast_ring {
   // Copies the message at `cursor`, or the first one after it. Changes nothing that is shared.
   inline cell_result try_read(std::uint64_t& cursor, std::uint64_t& lost, std::uint64_t* payload,
                               std::size_t words) const noexcept {
+    std::uint64_t passed = 0;
     for (;;) {
       const auto word = word_of(cursor);
       const cell_word seen{word.load(std::memory_order_acquire)};
@@ -170,11 +171,15 @@ class broadcast_ring {
       if (word.load(std::memory_order_acquire) != seen.bits) continue;
       ++cursor;
       ++lost;
+      // A damaged tail may be anywhere: goes on with the next call.
+      if (++passed > mask_) return cell_result::empty;
     }
   }
   inline bool readable(std::uint64_t cursor) const noexcept {
     const cell_word seen{word_of(cursor).load(std::memory_order_acquire)};
-    if (seen.next() == cursor + 1) return seen.state() != cell_state::writing;
+    // As try_read: a damaged state is nothing to read.
+    if (seen.next() == cursor + 1)
+      return seen.state() == cell_state::ready || seen.state() == cell_state::hollow;
     return seen.next() > cursor + 1 || (seen.state() == cell_state::writing && tail() > cursor);
   }
   // Is nothing to come at or after this cursor, if no more is claimed?

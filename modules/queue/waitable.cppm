@@ -81,6 +81,12 @@ export inline void notify_all(const queue_view& queue, waiting_point& at) noexce
 
 export inline constexpr platform::steady_time forever = platform::steady_time::max();
 
+// Is it over? For who was told that something is there and found nothing: in a damaged queue the two may
+// differ for ever.
+export [[nodiscard]] inline bool passed(platform::steady_time deadline) noexcept {
+  return deadline != forever && std::chrono::steady_clock::now() >= deadline;
+}
+
 // now + duration, or forever if that is beyond the clock.
 export template <class Rep, class Period>
 [[nodiscard]] platform::steady_time deadline_after(std::chrono::duration<Rep, Period> duration) {

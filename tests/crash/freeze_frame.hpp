@@ -76,6 +76,10 @@ class stops {
   [[nodiscard]] bool inside(std::uint64_t address, std::string_view function) const;
   [[nodiscard]] bool inside(std::uint64_t address,
                             std::initializer_list<std::string_view> functions) const;
+  // Which of the heap's functions that is; 0: none of them.
+  [[nodiscard]] unsigned function_at(std::uint64_t address) const {
+    return within(address) ? which_[address - first_] : 0;
+  }
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] std::size_t addresses() const;
   // Distinct addresses within ipcpp::detail's functions of that name, and lambdas in them; -1: there

@@ -58,6 +58,20 @@ TEST_F(CrashHeap, OneProcessKilledAfterEveryInstruction) {
   frames.step(*victim, {.every = 8});  // to the end of its thread
   victim.reset();
   EXPECT_TRUE(frames.settle(1));
+  // With no slab: only the block's own run tells the undertaker that there is something to do. Then
+  // slabs of several pages that come and go.
+  victim = frames.start(1, [](crash::worker& w) {
+    w.allocate(w.mine(100), 40000);
+    w.free(w.mine(100));
+    for (const std::size_t bytes : {5000U, 9000U, 20000U}) {
+      w.allocate(w.mine(101), bytes);
+      w.free(w.mine(101));
+      w.trim();
+    }
+  });
+  frames.step(*victim, {.every = 8});
+  victim.reset();
+  EXPECT_TRUE(frames.settle(1));
   say("one process", frames);
   expect_stops_in(frames, {"take_run",      "carve",       "put_run",         "grow",
                            "resize_run",    "trim_runs",   "merge",           "pick",

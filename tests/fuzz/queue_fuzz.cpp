@@ -84,13 +84,11 @@ struct stage {
     std::memset(made, canary_value, canary_bytes);
     canaries.push_back(made);
   }
-  // A queue object is an allocator and an offset to its block, whose third word is its size.
+  // A queue object is an allocator and an offset to its block.
   void watch(void* object) {
     auto* const link = static_cast<ipcpp::offset_ptr<std::byte>*>(
         static_cast<void*>(static_cast<std::byte*>(object) + 8));
-    std::uint64_t size = 0;
-    std::memcpy(&size, link->get() + 16, sizeof size);
-    block = {link->get(), static_cast<std::size_t>(size)};
+    block = {link->get(), segment.heap().usable_size(link->get())};
     add_canary();
   }
   void check() const {

@@ -275,6 +275,39 @@ TEST(Participants, AFullTableBuriesItsDeadBeforeItRefuses) {
   EXPECT_NO_THROW((void)shared.table.acquire_handle(1)) << "the handle of the dead";
 }
 
+TEST(Participants, WhoComesWhileAnotherBuriesTheDeadOfAFullTableIsNotRefused) {
+  shared_table shared({.processes = 1, .handles = 1});
+  test::child victim("member", {shared.name, "1"});
+  ASSERT_EQ(victim.hear(), "0:1");
+  ASSERT_EQ(victim.hear(), "ready");
+  victim.kill();
+  // The newcomer looks while the burial is under way, which here takes as long as twenty looks.
+  struct newcomer {
+    participants table;
+    participant_id got;
+    int refused = 0;
+    std::thread thread;
+  } late{participants::attach(shared.place, table_at), {}, 0, {}};
+  shared.table.set_repair(
+      [](void* context, const ipcpp::remains& of) noexcept {
+        if (of.handle) return;
+        auto& who = *static_cast<newcomer*>(context);
+        std::atomic<bool> begins = false;
+        who.thread = std::thread([&who, &begins] {
+          begins = true;
+          std::string message;
+          who.refused = ERROR_OF(who.got = who.table.self(), message);
+        });
+        while (!begins) std::this_thread::yield();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      },
+      &late);
+  EXPECT_EQ(shared.table.bury_dead(), 1u);
+  late.thread.join();
+  EXPECT_EQ(late.refused, 0);
+  EXPECT_EQ(late.got, (participant_id{0, 2}));
+}
+
 TEST(Participants, LeavingGivesUpEveryHandle) {
   repairs noted;  // outlives the table, which repairs on its way out
   shared_table shared({.processes = 2, .handles = 4});
