@@ -194,8 +194,8 @@ TEST_F(CrashHeapPairs, AThiefTakesNothingFromAnOwnerThatGoesOnOrPassesItsHandleO
   if (!all_there({"harvest"})) GTEST_SKIP() << "inlined";
   // At the first few times that it comes to each of these: it has told everybody that they may be
   // robbed, and looks at what they have; then at what they are at, one by one; then it takes.
-  for (const char* const place :
-       {"end_page", "any_free", "load", "names", "passed_on", "enter", "merge", "own", "dissolve"}) {
+  for (const char* const place : {"end_page", "any_free", "load", "names", "passed_on", "enter",
+                                  "merge", "own", "dissolve"}) {
     for (const bool renews : {false, true}) {
       for (unsigned nth = 0; nth < 10 && entry(place) != 0 && !HasFailure(); ++nth) {
         owner_thread owner(frames);
@@ -236,44 +236,51 @@ TEST_F(CrashHeapPairs, AThiefTakesNothingFromAnOwnerThatGoesOnOrPassesItsHandleO
 
 TEST_F(CrashHeapPairs, AThiefAndAnUndertakerDoNotShareASlab) {
   if (!all_there({"harvest", "recover_handle", "passed_on", "attended"})) GTEST_SKIP() << "inlined";
-  // 0: the thief has yet to look. 1, 2: it has decided to take its first, its second slab.
-  for (const unsigned decided : {0U, 1U, 2U}) {
-    for (const char* const place : {"length_of", "passed_on", "merge", "all_merged_free", "disown",
-                                    "hint_orphan", "run_word", "make_pending"}) {
-      for (unsigned nth = 0; nth < 4 && entry(place) != 0 && !HasFailure(); ++nth) {
-        // Somebody has a slab with free blocks, and another one that is empty, and dies when the thief has
-        // passed the place where it would have buried him.
-        auto dying = frames.start(1, [](crash::worker& w) {
-          for (unsigned i = 0; i < 8; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 300 : 3000);
-          w.free_all(1, 8);
-          crash::puppet::stand_still();
-        });
-        dying->run();
-        frames.peer().fill(100, 390, 4096);
-        auto thief = frames.start(2, [](crash::worker& w) {
-          for (unsigned i = 0; i < 4; ++i) w.allocate(w.mine(i), 300);
-        });
-        EXPECT_TRUE(thief->run_to(entry("harvest")));
-        for (unsigned i = 0; i < decided; ++i)
-          EXPECT_TRUE(thief->run_to(entry("passed_on")) && thief->step());
-        dying.reset();
-        auto undertaker = frames.start(3, [](crash::worker& w) { w.recover(); });
-        EXPECT_TRUE(undertaker->run_to(entry("recover_handle")));
-        if (to_entry(*undertaker, place, nth)) {
-          ++rounds;
-          on_until_it_waits(*thief);
-        }
-        if (nth % 2 == 0) to_the_end(*undertaker);
-        undertaker->kill();
-        to_the_end(*thief);
-        thief.reset();
-        settle({1, 2, 3});
-        if (HasFailure())
-          std::printf("%u slabs chosen, the undertaker at %s, time %u\n", decided, place, nth);
-      }
-    }
+  // The thief has yet to look, or has decided to take its first, its second slab. With an empty slab it
+  // has something to give back, for which it waits until the undertaker is done; else it goes on.
+  struct plan {
+    unsigned decided;
+    bool empty_slab;
+  };
+  for (const auto [decided, empty_slab] :
+       {plan{0, false}, plan{0, true}, plan{1, true}, plan{2, true}}) {
+    rounds_of("a thief and an undertaker", [&, decided, empty_slab](unsigned n) {
+      const bool dies_too = n % 2 != 0;
+      // Somebody has a slab with free blocks, some of them freed by another, and one that is empty, and
+      // dies when the thief has passed the place where it would have buried him.
+      auto dying = frames.start(1, [empty_slab](crash::worker& w) {
+        for (unsigned i = 0; i < 6; ++i)
+          if (i % 2 == 0 || empty_slab) w.allocate(w.mine(i), i % 2 == 0 ? 300 : 3000);
+        crash::puppet::stand_still();
+        for (unsigned i = 1; i < 6; i += 2) w.free(w.mine(i));
+        crash::puppet::stand_still();
+      });
+      dying->run();
+      frames.peer().fill(100, 390, 4096);
+      dying->run();
+      for (const unsigned i : {2U, 4U}) frames.peer().free(crash::worker::at(1, i));
+      auto thief = frames.start(2, [](crash::worker& w) {
+        for (unsigned i = 0; i < 4; ++i) w.allocate(w.mine(i), 300);
+      });
+      EXPECT_TRUE(thief->run_to(entry("harvest")));
+      for (unsigned i = 0; i < decided; ++i)
+        EXPECT_TRUE(thief->run_to(entry("passed_on")) && thief->step());
+      dying.reset();
+      auto undertaker = frames.start(3, [](crash::worker& w) { w.recover(); });
+      EXPECT_TRUE(undertaker->run_to(entry("recover_handle")));
+      EXPECT_TRUE(undertaker->run_to(entry("passed_on")));
+      const bool there = to_point(*undertaker, n / 2, call_ended(3),
+                                  {"recover_handle", "merge", "settle_links", "all_merged_free",
+                                   "disown", "hint_orphan", "make_pending"});
+      on_until_it_waits(*thief);
+      if (!dies_too) to_the_end(*undertaker);
+      undertaker->kill();
+      to_the_end(*thief);
+      thief.reset();
+      settle({1, 2, 3});
+      return there;
+    });
   }
-  EXPECT_GT(rounds, 20U);
   say_rounds("a thief and an undertaker");
 }
 
