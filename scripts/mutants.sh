@@ -1,14 +1,37 @@
 #!/bin/sh
 # Seeded protocol bugs (tests/crash/mutants.txt), one at a time: `scripts/mutants.sh [WORD...]` runs those whose name has
-# all WORDs. Part of `./dev prove`.
+# all WORDs. Part of `./dev prove`. `scripts/mutants.sh --fits` builds and runs nothing: does each fit its file still?
 #
 # Works on a copy of the checkout in the cache, built with the debug preset; the checkout is not touched. Each bug must
-# make its tests fail, or hang: they get three times what they take on the unchanged library, which has to pass them first. Prints the list and the score. Fails when one survives, no longer
-# fits its file, or does not compile.
+# make its tests fail, or hang: they get three times what they take on the unchanged library, which has to pass them first.
+# Prints the list and the score. Fails when one survives, no longer fits its file, or does not compile.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
+
+# fits FILE FROM: whether that stands exactly once in it.
+fits() {
+  [ -f "$1" ] && from=$2 perl -0777 -ne '
+    BEGIN { $f = $ENV{from} =~ s/\\n/\n/gr } $n = () = /\Q$f\E/g; exit($n != 1)' "$1"
+}
+if [ "${1:-}" = --fits ]; then
+  unfit=0 total=0 file='' name=''
+  while IFS= read -r line; do
+    case $line in
+      'name: '*) name=${line#name: } total=$((total + 1)) ;;
+      'file: '*) file=${line#file: } ;;
+      'from: '*)
+        fits "$root/$file" "${line#from: }" && continue
+        warn "   $name: does not stand once in $file"
+        unfit=$((unfit + 1))
+        ;;
+    esac
+  done <"$root/tests/crash/mutants.txt"
+  say "== mutants: $((total - unfit)) of $total seeded bugs fit their files"
+  [ "$unfit" -eq 0 ]
+  exit
+fi
 
 copy=$cache/mutants
 mkdir -p "$copy/source" "$logs"

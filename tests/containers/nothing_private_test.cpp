@@ -41,9 +41,9 @@ void* counted(std::size_t bytes, std::size_t alignment) {
   ++private_blocks;
   return block;
 }
-void* counted_or_null(std::size_t bytes) noexcept {
+void* counted_or_null(std::size_t bytes, std::size_t alignment = 1) noexcept {
   try {
-    return counted(bytes, 1);
+    return counted(bytes, alignment);
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
@@ -87,6 +87,13 @@ void* operator new(std::size_t bytes, std::align_val_t alignment) {
 }
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment,
+                     const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, static_cast<std::size_t>(alignment));
 }
 void operator delete(void* block, std::align_val_t) noexcept {
   uncounted(block);
