@@ -9,11 +9,9 @@
 //   cmake --build build/fuzz --target queue_fuzz
 //   build/fuzz/queue_fuzz -max_total_time=600 -timeout=10 -max_len=512 tests/fuzz/queue_corpus
 //
-// The corpus is what was found and is not mended yet. spsc: a head's first line says more endpoints and
-// bytes than there are, within the heap's range; destroy believes it and writes behind the block. call: an
-// access beyond the heap's memory, probably for the same reason (whoever looks at a head should take the
-// heap's word for the size of the block). loan: a loan outside the block, cause not known. broadcast: a slot
-// whose state is none is ready to be read, but not read, so a timed receive does not end.
+// The corpus is what was found and is mended: a head that said more endpoints and bytes than its block
+// has, which whoever destroyed, attached or lent believed; a slot of no state that was ready to be read
+// but not read, so that a timed receive did not end. replay.cpp tries it in every build.
 //
 // The block lies between canaries: the sanitizer knows nothing of what is inside a mapping. In the
 // end every endpoint leaves the damaged queue, before or after it is destroyed.
