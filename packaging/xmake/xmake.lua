@@ -1,4 +1,4 @@
--- Not tested: see ../README.md. Builds the library itself; consumers `add_deps("ipcpp")`.
+-- What was tested: see ../README.md. Builds the library itself; consumers `add_deps("ipcpp")`.
 set_project("ipcpp")
 set_version("0.1.0")
 set_languages("c++20")
