@@ -64,8 +64,7 @@ ring_result letter_ring::take_slowly(std::uint32_t owner, record& out) noexcept 
       if (!move_on(lines_->head, head, seen)) return resynchronise();
       continue;
     }
-    // Acquire: pairs with finish.
-    const head_word word{load(ring_word(position), std::memory_order_acquire)};
+    const head_word word{peek(position)};
     if (word.on() != on) return ring_result::empty;
     if (!plausible(word, position)) {
       if (many_receivers_ && load(lines_->head, std::memory_order_acquire) != head) continue;
@@ -120,7 +119,7 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
   if (load(lines_->head, std::memory_order_acquire) != head) return true;
   if (same_lap(seen, lap_of(position))) return true;
   const bool on = (head & 1) != 0;
-  if (((load(ring_word(position), std::memory_order_acquire) & 1) != 0) == on) return true;
+  if (((peek(position) & 1) != 0) == on) return true;
   // Acquire: pairs with the claimer's CAS.
   const record_word claim{load(claim_word(position), std::memory_order_acquire)};
   if (!same_lap(claim, lap_of(position))) {
@@ -148,7 +147,7 @@ bool letter_ring::repair_head(const queue_view& queue) noexcept {
     if (control_of(queue, claim.owner()) != control) return true;  // settled meanwhile
   }
   // The owner is dead, or has detached. What it did before is visible now.
-  if (((load(ring_word(position), std::memory_order_acquire) & 1) != 0) == on) return true;
+  if (((peek(position) & 1) != 0) == on) return true;
   mark_taken(head, seen, 0, record_state::released, claim.next_on(), claim.granules());
   advance_freed();
   return true;
@@ -244,7 +243,7 @@ void letter_ring::retire(const queue_view& queue, std::uint32_t number,
       granules = claim.granules();
       next_on = claim.next_on();
       const bool committed =
-          ((load(ring_word(position), std::memory_order_acquire) & 1) != 0) == on;
+          ((peek(position) & 1) != 0) == on;
       if (!committed && claim.owner() == number + 1) {
         if (control_of(queue, number + 1) != control) return;
         const record_word skipped =
@@ -324,7 +323,7 @@ std::uint64_t letter_ring::committed_letters() const noexcept {
   bool on = (head & 1) != 0;
   std::uint64_t letters = 0;
   for (std::uint32_t walked = 0; walked < size_;) {
-    const head_word word{load(ring_word(position), std::memory_order_acquire)};
+    const head_word word{peek(position)};
     if (word.on() != on || !plausible(word, position)) break;
     if (word.kind() == letter_kind::letter) ++letters;
     walked += word.granules();

@@ -30,6 +30,12 @@ module;
 #include <thread>
 #include <utility>
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define IPCPP_THREAD_SANITIZER
+#endif
+#endif
+
 module ipcpp.segment;
 
 import ipcpp.platform;
@@ -89,8 +95,13 @@ void nap(unsigned look) {
 // ---- making ----
 
 // Far from where systems put other things, so that others can have the address, too.
+#if defined(IPCPP_THREAD_SANITIZER)  // which wants the usual place for itself, and lets few others have any
+constexpr std::uintptr_t first_pinned_address = std::uintptr_t{0x7d00} << 32;
+constexpr std::uintptr_t pinned_gigabytes = std::uintptr_t{0x100} << 2;
+#else
 constexpr std::uintptr_t first_pinned_address = std::uintptr_t{0x2000} << 32;
 constexpr std::uintptr_t pinned_gigabytes = std::uintptr_t{0x2000} << 2;
+#endif
 constexpr int pinned_attempts = 6;
 
 [[nodiscard]] platform::mapping map_pinned(platform::shared_object object) {
