@@ -242,8 +242,7 @@ void letter_ring::retire(const queue_view& queue, std::uint32_t number,
       }
       granules = claim.granules();
       next_on = claim.next_on();
-      const bool committed =
-          ((peek(position) & 1) != 0) == on;
+      const bool committed = ((peek(position) & 1) != 0) == on;
       if (!committed && claim.owner() == number + 1) {
         if (control_of(queue, number + 1) != control) return;
         const record_word skipped =

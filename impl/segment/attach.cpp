@@ -95,7 +95,8 @@ void nap(unsigned look) {
 // ---- making ----
 
 // Far from where systems put other things, so that others can have the address, too.
-#if defined(IPCPP_THREAD_SANITIZER)  // which wants the usual place for itself, and lets few others have any
+#if defined( \
+    IPCPP_THREAD_SANITIZER)  // which wants the usual place for itself, and lets few others have any
 constexpr std::uintptr_t first_pinned_address = std::uintptr_t{0x7d00} << 32;
 constexpr std::uintptr_t pinned_gigabytes = std::uintptr_t{0x100} << 2;
 #else

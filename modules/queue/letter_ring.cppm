@@ -330,14 +330,12 @@ class letter_ring {
   // Acquire: pairs with finish.
 #if defined(IPCPP_THREAD_SANITIZER)
   __attribute__((no_sanitize("thread"))) inline std::uint64_t peek(
-      std::uint64_t position,
-      std::memory_order = std::memory_order_acquire) const noexcept {
+      std::uint64_t position, std::memory_order = std::memory_order_acquire) const noexcept {
     return __atomic_load_n(&ring_word(position), __ATOMIC_ACQUIRE);
   }
 #else
-  inline std::uint64_t peek(
-      std::uint64_t position,
-      std::memory_order order = std::memory_order_acquire) const noexcept {
+  inline std::uint64_t peek(std::uint64_t position,
+                            std::memory_order order = std::memory_order_acquire) const noexcept {
     return load(ring_word(position), order);
   }
 #endif

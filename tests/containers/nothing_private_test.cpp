@@ -81,7 +81,20 @@ void operator delete(void* block, std::size_t) noexcept {
 void operator delete[](void* block, std::size_t) noexcept {
   uncounted(block);
 }
+// All of them: the thread sanitizer's come as one, and not beside ours.
+void operator delete(void* block, const std::nothrow_t&) noexcept {
+  uncounted(block);
+}
+void operator delete[](void* block, const std::nothrow_t&) noexcept {
+  uncounted(block);
+}
 #ifndef _WIN32
+void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept {
+  uncounted(block);
+}
+void operator delete[](void* block, std::align_val_t, const std::nothrow_t&) noexcept {
+  uncounted(block);
+}
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
