@@ -81,7 +81,6 @@ void operator delete(void* block, std::size_t) noexcept {
 void operator delete[](void* block, std::size_t) noexcept {
   uncounted(block);
 }
-// All of them: the thread sanitizer's come as one, and not beside ours.
 void operator delete(void* block, const std::nothrow_t&) noexcept {
   uncounted(block);
 }
