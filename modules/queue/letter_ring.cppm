@@ -59,7 +59,7 @@ module;
 #include <cstdint>
 #include <cstring>
 
-#if defined(__has_feature)
+#if defined(__clang__)
 #if __has_feature(thread_sanitizer)
 #define IPCPP_THREAD_SANITIZER
 #endif
@@ -329,7 +329,7 @@ class letter_ring {
   // writes that text; so it does not see this load, and `taken` shows it what it was ordered with.
   // Acquire: pairs with finish.
 #if defined(IPCPP_THREAD_SANITIZER)
-  __attribute__((no_sanitize("thread"))) inline std::uint64_t peek(
+  __attribute__((disable_sanitizer_instrumentation)) inline std::uint64_t peek(
       std::uint64_t position, std::memory_order = std::memory_order_acquire) const noexcept {
     return __atomic_load_n(&ring_word(position), __ATOMIC_ACQUIRE);
   }
