@@ -10,27 +10,57 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
 
-# fits FILE FROM: whether that stands exactly once in it.
-fits() {
-  [ -f "$1" ] && from=$2 perl -0777 -ne '
-    BEGIN { $f = $ENV{from} =~ s/\\n/\n/gr } $n = () = /\Q$f\E/g; exit($n != 1)' "$1"
+words='' fits_only=''
+for argument; do
+  case $argument in
+    --fits) fits_only=yes ;;
+    *) words="$words $argument" ;;
+  esac
+done
+chosen() {
+  for word in $words; do
+    case $name in *"$word"*) ;; *) return 1 ;; esac
+  done
 }
-if [ "${1:-}" = --fits ]; then
-  unfit=0 total=0 file='' name=''
-  while IFS= read -r line; do
+# each FUNCTION: calls it for each of the chosen, with name, file, from, to, tests and variant set.
+each() {
+  name='' variant=''
+  while IFS= read -r line || [ -n "$line" ]; do
     case $line in
-      'name: '*) name=${line#name: } total=$((total + 1)) ;;
+      '#'*) ;;
+      'name: '*) name=${line#name: } variant='' ;;
       'file: '*) file=${line#file: } ;;
-      'from: '*)
-        fits "$root/$file" "${line#from: }" && continue
-        warn "   $name: does not stand once in $file"
-        unfit=$((unfit + 1))
+      'from: '*) from=${line#from: } ;;
+      'to: '*) to=${line#to: } ;;
+      'tests: '*) tests=${line#tests: } ;;
+      'variant: '*) variant=${line#variant: } ;;
+      '')
+        [ -z "$name" ] || ! chosen || "$1" </dev/null
+        name=''
         ;;
     esac
   done <"$root/tests/crash/mutants.txt"
-  say "== mutants: $((total - unfit)) of $total seeded bugs fit their files"
-  [ "$unfit" -eq 0 ]
-  exit
+  [ -z "$name" ] || ! chosen || "$1" </dev/null
+}
+# fits FOLDER: whether `from` stands exactly once in the file.
+fits() {
+  [ -f "$1/$file" ] && from=$from perl -0777 -ne '
+    BEGIN { $f = $ENV{from} =~ s/\\n/\n/gr } $n = () = /\Q$f\E/g; exit($n != 1)' "$1/$file"
+}
+
+total=0 bad=''
+look_whether_it_fits() {
+  total=$((total + 1))
+  fits "$root" || bad="$bad|$name: does not stand once in $file"
+}
+report() {
+  [ -z "$bad" ] || { warn "$1:$(printf '%s' "$bad" | tr '|' '\n' | sed 's/^/   /')"; exit 1; }
+}
+if [ -n "$fits_only" ]; then
+  each look_whether_it_fits
+  report 'do not fit'
+  say "== mutants: each of $total seeded bugs fits its file"
+  exit 0
 fi
 
 copy=$cache/mutants
@@ -71,22 +101,14 @@ measure() {
 }
 : >"$copy/limits"
 
-caught=0 total=0 bad='' measuring=''
+caught=0
 try() {
-  for word in $words; do
-    case $name in *"$word"*) ;; *) return 0 ;; esac
-  done
-  if [ -n "$measuring" ]; then
-    measure
-    return 0
-  fi
   total=$((total + 1))
   target=$copy/source/$file
-  if ! [ -f "$target" ] || ! from=$from to=$to perl -0777 -i -pe '
-      BEGIN { ($f, $t) = map { s/\\n/\n/gr } @ENV{qw(from to)} }
-      $n = () = /\Q$f\E/g; die "stands $n times\n" if $n != 1; s/\Q$f\E/$t/' "$target" 2>>"$log"; then
+  if ! fits "$copy/source"; then
     verdict='DOES NOT FIT its file any more'
-  elif ! build; then
+  elif ! from=$from to=$to perl -0777 -i -pe '
+      BEGIN { ($f, $t) = map { s/\\n/\n/gr } @ENV{qw(from to)} } s/\Q$f\E/$t/' "$target" 2>>"$log" || ! build; then
     verdict='DOES NOT COMPILE'
   elif run_tests "$(limit)"; then
     verdict=SURVIVED
@@ -100,28 +122,9 @@ try() {
   refresh
 }
 
-words=$*
-each() {
-  name='' variant=''
-  while IFS= read -r line || [ -n "$line" ]; do
-    case $line in
-      '#'*) ;;
-      'name: '*) name=${line#name: } variant='' ;;
-      'file: '*) file=${line#file: } ;;
-      'from: '*) from=${line#from: } ;;
-      'to: '*) to=${line#to: } ;;
-      'tests: '*) tests=${line#tests: } ;;
-      'variant: '*) variant=${line#variant: } ;;
-      '') [ -z "$name" ] || try </dev/null; name='' ;;
-    esac
-  done <"$root/tests/crash/mutants.txt"
-  [ -z "$name" ] || try </dev/null
-}
 say "== mutants: the tests on the unchanged library"
-measuring=yes
-each
-measuring=
-each
+each measure
+each try
 
 say "== mutants: $caught of $total caught"
-[ -z "$bad" ] || { warn "not caught:$(printf '%s' "$bad" | tr '|' '\n' | sed 's/^/   /')"; exit 1; }
+report 'not caught'

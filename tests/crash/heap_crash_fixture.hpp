@@ -8,6 +8,38 @@
 #include "heap_frames.hpp"  // last: it imports
 // clang-format on
 
+// A thread of this process with slabs of its own, some blocks in use and some free.
+class owner_thread {
+ public:
+  explicit owner_thread(crash::heap_frames& frames) : frames_(&frames) {}
+  [[nodiscard]] bool there() const { return thread_ != nullptr; }
+  void begin() {
+    thread_ = std::make_unique<crash::companion>(*frames_, 3);
+    thread_->does([](crash::worker& w) {
+      w.free_all(0, 20);
+      for (unsigned i = 0; i < 6; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
+      w.free(w.mine(1));
+      w.free(w.mine(2));
+    });
+  }
+  // It frees what it has of its first `blocks`, and allocates the others.
+  void works(unsigned blocks) {
+    thread_->does([blocks](crash::worker& w) {
+      for (unsigned i = 0; i < blocks; ++i) {
+        if (w.has(w.mine(i)))
+          w.free(w.mine(i));
+        else
+          w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
+      }
+    });
+  }
+  void end() { thread_.reset(); }
+
+ private:
+  crash::heap_frames* frames_;
+  std::unique_ptr<crash::companion> thread_;
+};
+
 struct CrashHeap : testing::Test {
   // In full: which instructions of the heap were a stop in all of these tests together.
   static void SetUpTestSuite() {

@@ -92,15 +92,12 @@ struct CrashHeapPairs : CrashHeap {
       if (entry(one) == 0) return false;
     return true;
   }
-  // The slabs of all owners but these, each with its owner's number.
-  [[nodiscard]] std::vector<std::pair<std::uint64_t, std::uint64_t>> slabs_of_others(
-      std::initializer_list<std::uint64_t> but) const {
+  // The slabs of all owners but this thread, whose cache was the first; each with its owner's number.
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, std::uint64_t>> slabs_of_others() const {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> found;
     frames.image_of_a().each_run([&](std::uint64_t page, std::uint64_t word) {
       const std::uint64_t owner = heap_image::owner(word);
-      if (heap_image::kind(word) == heap_image::slab && owner != 0 &&
-          std::find(but.begin(), but.end(), owner) == but.end())
-        found.emplace_back(page, owner);
+      if (heap_image::kind(word) == heap_image::slab && owner > 1) found.emplace_back(page, owner);
     });
     return found;
   }
@@ -116,40 +113,6 @@ struct CrashHeapPairs : CrashHeap {
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
     std::printf("%s: %zu rounds, %.1f s\n", what, rounds, took.count());
   }
-};
-
-// A thread of this process with slabs of its own.
-struct owner_thread {
-  explicit owner_thread(crash::heap_frames& frames) : frames_(&frames) { begin(); }
-  void begin() {
-    thread_ = std::make_unique<crash::companion>(*frames_, 3);
-    thread_->does([](crash::worker& w) {
-      w.free_all(0, 20);
-      for (unsigned i = 0; i < 6; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
-      w.free(w.mine(1));
-      w.free(w.mine(2));
-    });
-  }
-  // The next one may get the same handle.
-  void renew() {
-    thread_.reset();
-    begin();
-  }
-  void works() {
-    thread_->does([](crash::worker& w) {
-      for (unsigned i = 0; i < 12; ++i) {
-        if (w.has(w.mine(i)))
-          w.free(w.mine(i));
-        else
-          w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
-      }
-    });
-  }
-  void end() { thread_.reset(); }
-
- private:
-  crash::heap_frames* frames_;
-  std::unique_ptr<crash::companion> thread_;
 };
 
 }  // namespace
@@ -199,7 +162,8 @@ TEST_F(CrashHeapPairs, AThiefTakesNothingFromAnOwnerThatGoesOnOrPassesItsHandleO
     for (const bool renews : {false, true}) {
       for (unsigned nth = 0; nth < 10 && entry(place) != 0 && !HasFailure(); ++nth) {
         owner_thread owner(frames);
-        const std::uint64_t number = slabs_of_others({1}).front().second;
+        owner.begin();
+        const std::uint64_t number = slabs_of_others().front().second;
         frames.peer().fill(100, 390, 4096);
         auto thief = frames.start(1, [](crash::worker& w) {
           for (unsigned i = 0; i < 4; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
@@ -208,20 +172,22 @@ TEST_F(CrashHeapPairs, AThiefTakesNothingFromAnOwnerThatGoesOnOrPassesItsHandleO
         EXPECT_TRUE(thief->run_to(entry("harvest")));
         if (to_entry(*thief, place, nth) && frames.lock_is_free()) {
           ++rounds;
-          if (renews)
-            owner.renew();
-          else
-            owner.works();
+          if (renews) {  // the next one may get the same handle
+            owner.end();
+            owner.begin();
+          } else {
+            owner.works(12);
+          }
           // It knows, so what it has now is not taken before it is told once more.
-          const auto before = slabs_of_others({1});
+          const auto before = slabs_of_others();
           (void)thief->run_to(entry("harvest"));
-          const auto after = slabs_of_others({1});
+          const auto after = slabs_of_others();
           for (const auto& slab : before)
             if (slab.second == number)
               EXPECT_EQ(std::count(after.begin(), after.end(), slab), 1) << "page " << slab.first;
         }
         to_the_end(*thief);
-        owner.works();
+        owner.works(12);
         thief.reset();
         owner.end();
         settle({1, 3});

@@ -32,7 +32,7 @@ namespace {
 // What peers do while the victim stands still.
 class peers {
  public:
-  explicit peers(crash::heap_frames& frames) : frames_(&frames) {}
+  explicit peers(crash::heap_frames& frames) : frames_(&frames), friend_(frames) {}
 
   // Frees what it can of anybody's, allocates from what it has: no step of it needs the run lock,
   // so whatever the victim holds it gets through.
@@ -84,28 +84,14 @@ class peers {
   void renew_companion() {
     if (!frames_->lock_is_free()) return;
     const crash::deadline soon("a peer's thread, the victim stopped", 60);
-    friend_.reset();
+    friend_.end();
     if (!frames_->lock_is_free()) return;
-    friend_ = std::make_unique<crash::companion>(*frames_, 3);
-    friend_->does([](crash::worker& w) {
-      w.free_all(0, 20);
-      for (unsigned i = 0; i < 6; ++i) w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
-      w.free(w.mine(1));
-      w.free(w.mine(2));
-    });
+    friend_.begin();
     ++renewals_;
   }
   // It allocates from what it believes to have.
   void companion_works() {
-    if (!friend_ || !frames_->lock_is_free()) return;
-    friend_->does([](crash::worker& w) {
-      for (unsigned i = 0; i < 4; ++i) {
-        if (w.has(w.mine(i)))
-          w.free(w.mine(i));
-        else
-          w.allocate(w.mine(i), i % 2 == 0 ? 100 : 200);
-      }
-    });
+    if (friend_.there() && frames_->lock_is_free()) friend_.works(4);
   }
 
   void something() {
@@ -124,7 +110,7 @@ class peers {
     }
     frames_->peer().check_marks();
   }
-  void end() { friend_.reset(); }
+  void end() { friend_.end(); }
   void print() const {
     std::printf("  peers: %zu blocks freed, %zu links taken, %zu robberies, %zu threads\n", freed_,
                 links_, robberies_, renewals_);
@@ -153,7 +139,7 @@ class peers {
   }
 
   crash::heap_frames* frames_;
-  std::unique_ptr<crash::companion> friend_;
+  owner_thread friend_;
   std::size_t freed_ = 0;
   std::size_t links_ = 0;
   std::size_t robberies_ = 0;
